@@ -1,0 +1,30 @@
+# make demo   set up, train a small detector on drawn shapes, evaluate it, draw its detections
+# make test   set up, run the tests
+SHELL := /bin/bash
+LINE ?= maintained
+VENV ?= $(if $(filter maintained,$(LINE)),.venv,.venv-$(LINE))
+PYTHON := $(VENV)/bin/python
+
+.PHONY: help setup demo test test-long lint clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+setup:
+	@python3 tools/set_up.py --line $(LINE) --venv $(VENV)
+
+demo: setup
+	$(PYTHON) tools/demo.py
+
+test: setup lint
+	$(PYTHON) -m pytest tests -m "not long" -q
+
+# everything, the demo's full training included
+test-long: setup lint
+	$(PYTHON) -m pytest tests -q
+
+lint: setup
+	$(PYTHON) -m ruff check .
+
+clean:
+	rm -rf work_dirs data/shapes build *.egg-info fastervit_mm/.mim

@@ -1,0 +1,227 @@
+"""FasterViT as an OpenMMLab backbone: images of any size in, maps of strides 4 to 32 out.
+
+Read from top to bottom: build, forward, then weights and freezing. The layers are in
+`convolution`, `hierarchical_attention` and `stages`; ``docs/architecture.md`` shows the whole.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from mmengine.model import BaseModule
+from timm.layers import LayerNorm2d, trunc_normal_
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .checkpoint import load_pretrained
+from .convolution import PatchEmbed
+from .hierarchical_attention import CarrierTokens
+from .positions import POSITION_UNITS
+from .registry import MODELS
+from .stages import ConvStage, WindowStage
+from .variants import NUM_STAGES, Variant, resolve_variant
+from .windows import CARRIER_POOLINGS
+
+OUT_NORMS = {'ln2d': partial(LayerNorm2d, eps=1e-6), 'bn': nn.BatchNorm2d, None: None}
+
+
+def _check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
+    if value not in allowed:
+        raise ValueError(f'{name} is {value!r}; allowed: {", ".join(map(repr, allowed))}')
+
+
+def _check_out_indices(out_indices: Sequence[int]) -> tuple[int, ...]:
+    indices = tuple(out_indices)
+    if not indices or len(set(indices)) < len(indices) or not set(indices) <= set(range(NUM_STAGES)):
+        raise ValueError(f'out_indices is {indices}; give one or more different stages out of '
+                         f'0 to {NUM_STAGES - 1}')
+    return indices
+
+
+def drop_path_rates(depths: Sequence[int], last: float) -> list[list[float]]:
+    """Per stage and block: rising linearly from 0 at the network's first block to ``last``."""
+    behind = max(sum(depths) - 1, 1)
+    return [[last * (sum(depths[:i]) + j) / behind for j in range(depth)]
+            for i, depth in enumerate(depths)]
+
+
+@MODELS.register_module()
+class FasterViT(BaseModule):
+    """FasterViT (arXiv 2306.06189) for dense prediction.
+
+    Stage i has ``dim * 2**i`` channels and stride ``4 * 2**i``. Its map is taken before the
+    downsampling behind it and has ceil(./2) of the image's height and width as often as the
+    stride says. Stages behind the last emitted one are not built. Parameter names are the
+    published ones.
+
+    Args:
+        arch: a name of `variants.VARIANTS`, or a dict in the published constructor's words
+            (dim, in_dim, depths, num_heads are needed; defaults: window_size 7, ct_size 2,
+            mlp_ratio 4, hat in stage 2 only, layer_scale None, do_propagation False,
+            drop_path_rate 0). Default 'fastervit_0'.
+        in_channels: channels of the image. Default 3.
+        out_indices: stages whose maps are emitted, in this order. Default (0, 1, 2, 3).
+        window_size: side of a window in tokens, one value or four. Weights trained with another
+            window load. Default None: the variant's own.
+        ct_size: side of a window's square of carrier tokens. Default None: the variant's own.
+        drop_path_rate: rate of the last block, rising linearly from 0. Default None: the
+            variant's own.
+        carrier_pooling: 'aligned' keeps carrier tokens on their windows at any size; 'stretched'
+            is the published rule, for weights fine-tuned with it at other sizes than two windows.
+            Default 'aligned'.
+        position_unit: 'side', or 'token_count' as the released DINO detector was trained.
+            Default 'side'.
+        pad_all_stages: pad stages 0 and 1 to multiples of their window too, as the released DINO
+            detector does. Default False.
+        out_norm: norm ``norm{i}`` on each emitted map: 'ln2d', 'bn' or None. Default 'ln2d'.
+        frozen_stages: -1 freezes nothing, 0 the stem, i = 1 .. 4 the stem, the stages below i,
+            the downsampling behind them and their output norms. Default -1.
+        norm_eval: keep BatchNorm layers in evaluation mode while training. Default False.
+        with_cp: activation checkpointing of each block: less memory, more time. One training
+            step of fastervit_2 (forward and backward, fp32, batch 1, 800×1280 px, CPU) peaked at
+            @CP_FULL@ GB without and @CP_SAVED@ GB with it. Default False.
+        init_cfg: ``dict(type='Pretrained', checkpoint=PATH_OR_URL)`` loads published weights or
+            ours, see `checkpoint.load_pretrained`; None starts from random ones. Default None.
+
+    Attributes:
+        out_channels, out_strides: of the emitted maps, in the order of ``out_indices``.
+
+    Raises:
+        ValueError: an argument that is not allowed; the message says what is.
+    """
+
+    def __init__(self, arch: str | Mapping[str, Any] = 'fastervit_0', in_channels: int = 3,
+                 out_indices: Sequence[int] = (0, 1, 2, 3),
+                 window_size: int | Sequence[int] | None = None, ct_size: int | None = None,
+                 drop_path_rate: float | None = None, carrier_pooling: str = 'aligned',
+                 position_unit: str = 'side', pad_all_stages: bool = False,
+                 out_norm: str | None = 'ln2d', frozen_stages: int = -1, norm_eval: bool = False,
+                 with_cp: bool = False, init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        _check_choice('carrier_pooling', carrier_pooling, CARRIER_POOLINGS)
+        _check_choice('position_unit', position_unit, POSITION_UNITS)
+        _check_choice('out_norm', out_norm, tuple(OUT_NORMS))
+        _check_choice('frozen_stages', frozen_stages, range(-1, NUM_STAGES + 1))
+        if in_channels < 1:
+            raise ValueError(f'in_channels is {in_channels}; it must be at least 1')
+        variant = resolve_variant(arch, window_size=window_size, ct_size=ct_size,
+                                  drop_path_rate=drop_path_rate)
+        self.arch = arch
+        self.variant = variant
+        self.in_channels = in_channels
+        self.out_indices = _check_out_indices(out_indices)
+        self.out_channels = tuple(variant.channels[i] for i in self.out_indices)
+        self.out_strides = tuple(4 * 2**i for i in self.out_indices)
+        self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
+
+        self.patch_embed = PatchEmbed(in_channels, variant.in_dim, variant.dim)
+        depth = max(self.out_indices) + 1
+        build = partial(self._build_stage, variant, carrier_pooling=carrier_pooling,
+                        position_unit=position_unit, pad_all_stages=pad_all_stages,
+                        with_cp=with_cp)
+        self.levels = nn.ModuleList(
+            build(i, rates, with_downsample=i < depth - 1)
+            for i, rates in enumerate(drop_path_rates(variant.depths,
+                                                      variant.drop_path_rate)[:depth]))
+        for i in self.out_indices:
+            norm = OUT_NORMS[out_norm]
+            self.add_module(f'norm{i}', nn.Identity() if norm is None
+                            else norm(variant.channels[i]))
+        self._freeze()
+
+    @staticmethod
+    def _build_stage(variant: Variant, i: int, drop_paths: Sequence[float], *,
+                     carrier_pooling: str, position_unit: str, pad_all_stages: bool,
+                     with_downsample: bool, with_cp: bool) -> nn.Module:
+        dim, window = variant.channels[i], variant.window_size[i]
+        if i < 2:
+            return ConvStage(dim, drop_paths, pad_window=window if pad_all_stages else None,
+                             with_downsample=with_downsample, with_cp=with_cp)
+        carriers = partial(CarrierTokens, dim, window, variant.ct_size, carrier_pooling)
+        return WindowStage(
+            dim, variant.num_heads[i], drop_paths, window=window,
+            carriers=carriers if variant.hat[i] else None, do_propagation=variant.do_propagation,
+            mlp_ratio=variant.mlp_ratio, layer_scale=variant.layer_scale,
+            position_unit=position_unit, with_downsample=with_downsample, with_cp=with_cp)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(B, in_channels, H, W) -> for each of ``out_indices`` a map (B, C_i, H_i, W_i).
+
+        Raises:
+            ValueError: an empty image, another number of channels, or in training a batch with a
+                single value per channel where BatchNorm needs more.
+        """
+        self._check_input(x)
+        x = self.patch_embed(x)
+        maps = {}
+        for i, level in enumerate(self.levels):
+            x = level(x)
+            if i in self.out_indices:
+                maps[i] = getattr(self, f'norm{i}')(x)
+            if level.downsample is not None:
+                x = level.downsample(x)
+        return tuple(maps[i] for i in self.out_indices)
+
+    def _check_input(self, x: Tensor) -> None:
+        if x.dim() != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(f'the image batch has shape {tuple(x.shape)}; expected (B, '
+                             f'{self.in_channels}, H, W), because in_channels is '
+                             f'{self.in_channels}')
+        batch, _, height, width = x.shape
+        if min(batch, height, width) < 1:
+            raise ValueError(f'the image batch has shape {tuple(x.shape)}; it must hold at least '
+                             'one image of at least 1×1 px')
+        stride = self._training_batch_norm_stride()
+        if stride is not None and batch * -(-height // stride) * -(-width // stride) == 1:
+            raise ValueError(
+                f'a batch of {batch} image of {height}×{width} px leaves BatchNorm, which is '
+                f'training at stride {stride}, a single value per channel; give a larger batch or '
+                'image, or set norm_eval=True')
+
+    def _training_batch_norm_stride(self) -> int | None:
+        """Stride of the coarsest map that a BatchNorm in training mode sees; None: none does."""
+        if not self.training:
+            return None
+        parts = [(4, self.patch_embed)]
+        parts += [(4 * 2**i, level) for i, level in enumerate(self.levels[:2])
+                  if level.pad_window is None]
+        parts += [(4 * 2**i, getattr(self, f'norm{i}')) for i in self.out_indices]
+        return max((stride for stride, part in parts for m in part.modules()
+                    if isinstance(m, _BatchNorm) and m.training), default=None)
+
+    def init_weights(self) -> None:
+        """Random weights as published, then those of ``init_cfg`` where there is one.
+
+        Linear layers: truncated normal of std 0.02, biases 0. Norms: 1 and 0. Convolutions: as
+        PyTorch does.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        if self.init_cfg:
+            load_pretrained(self, self.init_cfg)
+        self._is_init = True
+
+    def _freeze(self) -> None:
+        """Put the frozen parts in evaluation mode, without gradients."""
+        if self.frozen_stages < 0:
+            return
+        frozen: list[nn.Module] = [self.patch_embed]
+        for i, level in enumerate(self.levels[:self.frozen_stages]):
+            frozen += [level] + ([getattr(self, f'norm{i}')] if i in self.out_indices else [])
+        for module in frozen:
+            module.eval()
+            module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> FasterViT:
+        """Training or evaluation mode; frozen parts, and BatchNorm with ``norm_eval``, stay."""
+        super().train(mode)
+        self._freeze()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self

@@ -1,0 +1,70 @@
+"""The convolutional parts: stem, block of stages 0 and 1, and the step between stages.
+
+Attribute names are those of the published checkpoints.
+"""
+from __future__ import annotations
+
+from timm.layers import DropPath, LayerNorm2d
+from torch import Tensor, nn
+
+
+class PatchEmbed(nn.Module):
+    """Stem: two 3×3 convolutions of stride 2, (B, in_channels, H, W) -> (B, dim, H/4, W/4).
+
+    Args:
+        in_channels: channels of the image.
+        in_dim: channels between the convolutions.
+        dim: channels of stage 0.
+    """
+
+    def __init__(self, in_channels: int, in_dim: int, dim: int) -> None:
+        super().__init__()
+        self.conv_down = nn.Sequential(
+            nn.Conv2d(in_channels, in_dim, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(in_dim, eps=1e-4),
+            nn.ReLU(),
+            nn.Conv2d(in_dim, dim, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(dim, eps=1e-4),
+            nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv_down(x)
+
+
+class ConvBlock(nn.Module):
+    """x + DropPath(BN(conv(GELU(BN(conv(x)))))), (B, dim, H, W) -> the same shape.
+
+    Args:
+        dim: channels.
+        drop_path: probability of leaving the branch out, per image.
+    """
+
+    def __init__(self, dim: int, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(dim, dim, 3, padding=1)
+        self.norm1 = nn.BatchNorm2d(dim)
+        self.act1 = nn.GELU()
+        self.conv2 = nn.Conv2d(dim, dim, 3, padding=1)
+        self.norm2 = nn.BatchNorm2d(dim)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        branch = self.act1(self.norm1(self.conv1(x)))
+        return x + self.drop_path(self.norm2(self.conv2(branch)))
+
+
+class Downsample(nn.Module):
+    """Between stages: LayerNorm, 3×3 convolution of stride 2, (B, C, H, W) -> (B, 2C, H/2, W/2).
+
+    Args:
+        dim: C.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = LayerNorm2d(dim, eps=1e-6)
+        self.reduction = nn.Sequential(
+            nn.Conv2d(dim, 2 * dim, 3, stride=2, padding=1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.reduction(self.norm(x))

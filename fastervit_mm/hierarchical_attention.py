@@ -1,0 +1,143 @@
+"""Hierarchical attention (HAT): attention inside windows, and between windows by carrier tokens.
+
+Each window has a few carrier tokens. All carrier tokens of an image attend to each other; then
+every window's tokens and its own carriers attend to each other. Carrier tokens are stored window
+by window throughout, so handing them to their windows and back is a reshape: attention does not
+care about the order, only the position tables do (see `positions.token_grid`).
+Source: FasterViT paper, section 3.3. Attribute names are those of the published checkpoints.
+"""
+from __future__ import annotations
+
+import torch
+from timm.layers import DropPath, Mlp
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .positions import PositionEmbedding, RelativePositionBias, TokenGrid
+from .windows import pool_carriers
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with a relative position bias, (B, N, dim) -> (B, N, dim).
+
+    Args:
+        dim: channels. num_heads: heads; it divides ``dim``.
+    """
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        self.pos_emb_funct = RelativePositionBias(num_heads)
+
+    def forward(self, x: Tensor, grid: TokenGrid) -> Tensor:
+        """``x``'s last tokens are those of ``grid``; the ones in front of them get no bias."""
+        batch, count, dim = x.shape
+        in_front = count - grid.coordinates.shape[0]
+        bias = F.pad(self.pos_emb_funct(grid), (in_front, 0, in_front, 0))
+        qkv = self.qkv(x).reshape(batch, count, 3, self.num_heads, dim // self.num_heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, N, head_dim)
+        x = F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None].to(query.dtype))
+        return self.proj(x.transpose(1, 2).reshape(batch, count, dim))
+
+
+class CarrierTokens(nn.Module):
+    """First carrier tokens of a stage: a depthwise 3×3 convolution, then average pooling.
+
+    Args:
+        dim: channels. window: side of a window, px. ct_size: carrier tokens along a window.
+        pooling: 'aligned' or 'stretched', see `windows.carrier_positions`.
+    """
+
+    def __init__(self, dim: int, window: int, ct_size: int, pooling: str) -> None:
+        super().__init__()
+        self.window, self.ct_size, self.pooling = window, ct_size, pooling
+        self.pos_embed = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, nH*w, nW*w) -> (B, C, nH*c, nW*c)."""
+        return pool_carriers(self.pos_embed(x), self.window, self.ct_size, self.pooling)
+
+
+def upsample_carriers(carriers: Tensor, ct_size: int, window: int) -> Tensor:
+    """Nearest neighbours, (B*nW, c*c, C) -> (B*nW, w*w, C)."""
+    square = carriers.transpose(1, 2).unflatten(-1, (ct_size, ct_size))
+    return F.interpolate(square, size=(window, window), mode='nearest').flatten(2).transpose(1, 2)
+
+
+def layer_scale_parameter(dim: int, value: float | None) -> nn.Parameter | None:
+    """(dim,) parameter filled with ``value``, or None, which stands for 1."""
+    return None if value is None else nn.Parameter(torch.full((dim,), float(value)))
+
+
+def scaled(x: Tensor, gamma: Tensor | None) -> Tensor:
+    """``gamma * x``, where None stands for 1."""
+    return x if gamma is None else gamma * x
+
+
+class WindowBlock(nn.Module):
+    """Attention and MLP of a window's tokens: (B*nW, w*w, dim) -> the same shape.
+
+    Args:
+        dim: channels. num_heads: heads. mlp_ratio: hidden width of the MLP over ``dim``.
+        drop_path: probability of leaving a branch out, per window.
+        layer_scale: initial value of the per-channel scales gamma3 and gamma4; None: no scales.
+    """
+
+    def __init__(self, dim: int, num_heads: int, *, mlp_ratio: float = 4, drop_path: float = 0.0,
+                 layer_scale: float | None = None) -> None:
+        super().__init__()
+        self.pos_embed = PositionEmbedding(dim)
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = Attention(dim, num_heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+        self.gamma3 = layer_scale_parameter(dim, layer_scale)
+        self.gamma4 = layer_scale_parameter(dim, layer_scale)
+
+    def attend(self, x: Tensor, grid: TokenGrid) -> Tensor:
+        """Steps of the window itself; carrier tokens, if any, stand in front of its tokens."""
+        x = x + self.drop_path(scaled(self.attn(self.norm1(x), grid), self.gamma3))
+        return x + self.drop_path(scaled(self.mlp(self.norm2(x)), self.gamma4))
+
+    def forward(self, x: Tensor, grid: TokenGrid) -> Tensor:
+        return self.attend(x + self.pos_embed(grid).to(x.dtype), grid)
+
+
+class HATBlock(WindowBlock):
+    """A window block whose windows exchange carrier tokens.
+
+    Args: as `WindowBlock`'s; ``layer_scale`` also sets gamma1 and gamma2, the carriers' scales.
+    """
+
+    def __init__(self, dim: int, num_heads: int, *, mlp_ratio: float = 4, drop_path: float = 0.0,
+                 layer_scale: float | None = None) -> None:
+        super().__init__(dim, num_heads, mlp_ratio=mlp_ratio, drop_path=drop_path,
+                         layer_scale=layer_scale)
+        self.hat_pos_embed = PositionEmbedding(dim)
+        self.hat_norm1 = nn.LayerNorm(dim)
+        self.hat_attn = Attention(dim, num_heads)
+        self.hat_norm2 = nn.LayerNorm(dim)
+        self.hat_mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.gamma1 = layer_scale_parameter(dim, layer_scale)
+        self.gamma2 = layer_scale_parameter(dim, layer_scale)
+
+    def exchange(self, carriers: Tensor, grid: TokenGrid) -> Tensor:
+        """All carrier tokens of an image attend to each other: (B, nW*c*c, C) -> the same."""
+        carriers = carriers + self.hat_pos_embed(grid).to(carriers.dtype)
+        carriers = carriers + self.drop_path(
+            scaled(self.hat_attn(self.hat_norm1(carriers), grid), self.gamma1))
+        return carriers + self.drop_path(
+            scaled(self.hat_mlp(self.hat_norm2(carriers)), self.gamma2))
+
+    def forward(self, x: Tensor, carriers: Tensor, grid: TokenGrid,
+                carrier_grid: TokenGrid) -> tuple[Tensor, Tensor]:
+        """(B*nW, w*w, C) and (B, nW*c*c, C), window by window -> the same shapes."""
+        x = x + self.pos_embed(grid).to(x.dtype)
+        carriers = self.exchange(carriers, carrier_grid)
+        own = carriers.reshape(x.shape[0], -1, x.shape[-1])  # (B*nW, c*c, C)
+        both = self.attend(torch.cat((own.to(x.dtype), x), dim=1), grid)
+        own, x = both.split((own.shape[1], x.shape[1]), dim=1)
+        return x, own.reshape(carriers.shape)

@@ -1,0 +1,188 @@
+"""The published networks, and what a network's description means: one table, no factories.
+
+Sources: FasterViT paper (arXiv 2306.06189), tables S.1 and 1; the published checkpoints.
+"""
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+WEIGHTS_URL = 'https://huggingface.co/ahatamiz/FasterViT/resolve/main/'
+NUM_STAGES = 4
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One network, in the words of the published constructor.
+
+    Args:
+        dim: channels of stage 0; stage i has ``dim * 2**i``.
+        in_dim: channels between the two convolutions of the stem.
+        depths: blocks per stage.
+        num_heads: attention heads per stage (only stages 2 and 3 have attention).
+        window_size: side of a window per stage, in tokens.
+        ct_size: side of a window's square of carrier tokens, in tokens.
+        mlp_ratio: hidden width of an MLP over its channels.
+        hat: per stage, whether its windows exchange carrier tokens.
+        layer_scale: initial value of the per-channel scales gamma; None builds none.
+        do_propagation: add the carrier tokens to the map after the last block of a HAT stage.
+        drop_path_rate: drop path of the last block; it rises linearly from 0.
+        weights: file name of the published ImageNet weights; empty where there are none.
+        resolution: side of the images the published weights were trained on, in px.
+        crop_pct: published share of the image kept by the centre crop in classification.
+    """
+    dim: int
+    in_dim: int
+    depths: tuple[int, ...]
+    num_heads: tuple[int, ...]
+    window_size: tuple[int, ...] = (7, 7, 7, 7)
+    ct_size: int = 2
+    mlp_ratio: float = 4
+    hat: tuple[bool, ...] = (False, False, True, False)
+    layer_scale: float | None = None
+    do_propagation: bool = False
+    drop_path_rate: float = 0.0
+    weights: str = ''
+    resolution: int = 224
+    crop_pct: float = 1.0
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of the four stages."""
+        return tuple(self.dim * 2**i for i in range(NUM_STAGES))
+
+
+_SCALED = dict(layer_scale=1e-5, do_propagation=True)
+_21K = Variant(196, 64, (3, 3, 12, 5), (4, 8, 16, 32), (7, 7, 14, 7), hat=(False,) * 4,
+               drop_path_rate=0.42, **_SCALED)
+
+VARIANTS: dict[str, Variant] = {
+    'fastervit_0': Variant(
+        64, 64, (2, 3, 6, 5), (2, 4, 8, 16), drop_path_rate=0.2,
+        weights='fastervit_0_224_1k.pth.tar', crop_pct=0.875),
+    'fastervit_1': Variant(
+        80, 32, (1, 3, 8, 5), (2, 4, 8, 16), drop_path_rate=0.2,
+        weights='fastervit_1_224_1k.pth.tar'),
+    'fastervit_2': Variant(
+        96, 64, (3, 3, 8, 5), (2, 4, 8, 16), drop_path_rate=0.2,
+        weights='fastervit_2_224_1k.pth.tar'),
+    'fastervit_3': Variant(
+        128, 64, (3, 3, 12, 5), (2, 4, 8, 16), drop_path_rate=0.3, **_SCALED,
+        weights='fastervit_3_224_1k.pth.tar'),
+    'fastervit_4': Variant(
+        196, 64, (3, 3, 12, 5), (4, 8, 16, 32), drop_path_rate=0.3, **_SCALED,
+        weights='fastervit_4_224_1k.pth.tar'),
+    'fastervit_5': Variant(
+        320, 64, (3, 3, 12, 5), (4, 8, 16, 32), drop_path_rate=0.3, **_SCALED,
+        weights='fastervit_5_224_1k.pth.tar'),
+    'fastervit_6': Variant(
+        320, 64, (3, 3, 16, 8), (4, 8, 16, 32), drop_path_rate=0.5, **_SCALED,
+        weights='fastervit_6_224_1k.pth.tar'),
+    'fastervit_4_21k_224': replace(
+        _21K, weights='fastervit_4_21k_224_w14.pth.tar', crop_pct=0.95),
+    'fastervit_4_21k_384': replace(
+        _21K, weights='fastervit_4_21k_384_w24.pth.tar', resolution=384,
+        window_size=(7, 7, 24, 12)),
+    'fastervit_4_21k_512': replace(
+        _21K, weights='fastervit_4_21k_512_w32.pth.tar', resolution=512,
+        window_size=(7, 7, 32, 16)),
+    'fastervit_4_21k_768': replace(
+        _21K, weights='fastervit_4_21k_768_w48.pth.tar', resolution=768,
+        window_size=(7, 7, 48, 24), crop_pct=0.93),
+}
+"""Every published network by name."""
+
+_PER_STAGE = ('depths', 'num_heads', 'window_size', 'hat')
+_WORDS = [f.name for f in fields(Variant) if f.name not in ('weights', 'resolution', 'crop_pct')]
+
+
+def per_stage(name: str, value: int | Sequence[int]) -> tuple[int, ...]:
+    """``value`` once for each of the four stages.
+
+    Raises:
+        ValueError: a sequence of another length than four.
+    """
+    if isinstance(value, (int, float)):
+        return (value,) * NUM_STAGES
+    if len(value) != NUM_STAGES:
+        raise ValueError(f'{name} has {len(value)} values {tuple(value)}; give one value or '
+                         f'{NUM_STAGES}, one per stage')
+    return tuple(value)
+
+
+def _did_you_mean(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(str(word), known, n=3, cutoff=0.5)
+    return f'did you mean {" or ".join(map(repr, close))}? ' if close else ''
+
+
+def _from_dict(arch: Mapping[str, Any]) -> Variant:
+    unknown = [word for word in arch if word not in _WORDS]
+    if unknown:
+        raise ValueError(f'arch has the unknown word {unknown[0]!r}; '
+                         f'{_did_you_mean(unknown[0], _WORDS)}allowed: {", ".join(_WORDS)}')
+    missing = [word for word in ('dim', 'in_dim', 'depths', 'num_heads') if word not in arch]
+    if missing:
+        raise ValueError(f'arch lacks {", ".join(missing)}; a dict needs dim, in_dim, depths and '
+                         'num_heads (the other words have defaults)')
+    words = dict(arch)
+    for name in _PER_STAGE:
+        if name in words:
+            words[name] = per_stage(f'arch[{name!r}]', words[name])
+    return Variant(**words)
+
+
+def _check(variant: Variant) -> None:
+    """Raise ValueError for a description that no network can have."""
+    for i in (2, 3):
+        channels, heads = variant.channels[i], variant.num_heads[i]
+        if heads < 1 or channels % heads:
+            raise ValueError(f'num_heads[{i}] is {heads}; it must divide the {channels} channels '
+                             f'of stage {i}')
+    if any(variant.hat[:2]):
+        raise ValueError(f'hat is {variant.hat}; stages 0 and 1 are convolutional and have no '
+                         'carrier tokens, so its first two values must be False')
+    if min(variant.window_size) < 1:
+        raise ValueError(f'window_size is {variant.window_size}; each must be at least 1 token')
+    for i, hat in enumerate(variant.hat):
+        if hat and not 1 <= variant.ct_size <= variant.window_size[i]:
+            raise ValueError(f'ct_size is {variant.ct_size}; it must lie between 1 and the '
+                             f'window_size of stage {i}, which is {variant.window_size[i]}')
+    if min(variant.depths) < 1:
+        raise ValueError(f'depths is {variant.depths}; every stage needs at least 1 block')
+    if not 0 <= variant.drop_path_rate < 1:
+        raise ValueError(f'drop_path_rate is {variant.drop_path_rate}; it must be at least 0 and '
+                         'below 1')
+
+
+def resolve_variant(arch: str | Mapping[str, Any], *, window_size: int | Sequence[int] | None = None,
+                    ct_size: int | None = None, drop_path_rate: float | None = None) -> Variant:
+    """The network that ``arch`` names or describes, with what the caller overrides.
+
+    Args:
+        arch: a name of ``VARIANTS``, or a dict in the published constructor's words.
+        window_size: tokens, one value or one per stage; None: the variant's own.
+        ct_size: tokens; None: the variant's own.
+        drop_path_rate: None: the variant's own.
+
+    Raises:
+        ValueError: an unknown name or word, or values that do not fit each other.
+    """
+    if isinstance(arch, Mapping):
+        variant = _from_dict(arch)
+    elif arch in VARIANTS:
+        variant = VARIANTS[arch]
+    else:
+        raise ValueError(f'arch is {arch!r}; {_did_you_mean(arch, list(VARIANTS))}'
+                         f'allowed: {", ".join(VARIANTS)}, or a dict')
+    changes: dict[str, Any] = {}
+    if window_size is not None:
+        changes['window_size'] = per_stage('window_size', window_size)
+    if ct_size is not None:
+        changes['ct_size'] = ct_size
+    if drop_path_rate is not None:
+        changes['drop_path_rate'] = drop_path_rate
+    variant = replace(variant, **changes)
+    _check(variant)
+    return variant
