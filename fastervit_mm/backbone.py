@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .checkpoint import load_pretrained
 from .convolution import PatchEmbed
+from .errors import ArgumentError
 from .hierarchical_attention import CarrierTokens
 from .positions import POSITION_UNITS
 from .registry import MODELS
@@ -28,13 +29,13 @@ OUT_NORMS = {'ln2d': partial(LayerNorm2d, eps=1e-6), 'bn': nn.BatchNorm2d, None:
 
 def _check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
     if value not in allowed:
-        raise ValueError(f'{name} is {value!r}; allowed: {", ".join(map(repr, allowed))}')
+        raise ArgumentError(f'{name} is {value!r}; allowed: {", ".join(map(repr, allowed))}')
 
 
 def _check_out_indices(out_indices: Sequence[int]) -> tuple[int, ...]:
     indices = tuple(out_indices)
     if not indices or len(set(indices)) < len(indices) or not set(indices) <= set(range(NUM_STAGES)):
-        raise ValueError(f'out_indices is {indices}; give one or more different stages out of '
+        raise ArgumentError(f'out_indices is {indices}; give one or more different stages out of '
                          f'0 to {NUM_STAGES - 1}')
     return indices
 
@@ -104,7 +105,7 @@ class FasterViT(BaseModule):
         _check_choice('out_norm', out_norm, tuple(OUT_NORMS))
         _check_choice('frozen_stages', frozen_stages, range(-1, NUM_STAGES + 1))
         if in_channels < 1:
-            raise ValueError(f'in_channels is {in_channels}; it must be at least 1')
+            raise ArgumentError(f'in_channels is {in_channels}; it must be at least 1')
         variant = resolve_variant(arch, window_size=window_size, ct_size=ct_size,
                                   drop_path_rate=drop_path_rate)
         self.arch = arch
@@ -165,16 +166,16 @@ class FasterViT(BaseModule):
 
     def _check_input(self, x: Tensor) -> None:
         if x.dim() != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(f'the image batch has shape {tuple(x.shape)}; expected (B, '
+            raise ArgumentError(f'the image batch has shape {tuple(x.shape)}; expected (B, '
                              f'{self.in_channels}, H, W), because in_channels is '
                              f'{self.in_channels}')
         batch, _, height, width = x.shape
         if min(batch, height, width) < 1:
-            raise ValueError(f'the image batch has shape {tuple(x.shape)}; it must hold at least '
+            raise ArgumentError(f'the image batch has shape {tuple(x.shape)}; it must hold at least '
                              'one image of at least 1×1 px')
         stride = self._training_batch_norm_stride()
         if stride is not None and batch * -(-height // stride) * -(-width // stride) == 1:
-            raise ValueError(
+            raise ArgumentError(
                 f'a batch of {batch} image of {height}×{width} px leaves BatchNorm, which is '
                 f'training at stride {stride}, a single value per channel; give a larger batch or '
                 'image, or set norm_eval=True')

@@ -19,6 +19,7 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from .errors import ArgumentError, FileError
 from .variants import NUM_STAGES, VARIANTS, WEIGHTS_URL
 
 LICENCE_NOTE = ("NVIDIA's FasterViT weights are under their own non-commercial licence (NVIDIA "
@@ -50,11 +51,11 @@ def load_file(path: str | os.PathLike) -> Any:
     """What ``torch.load`` gives for ``path``, on the CPU, without running code of the file.
 
     Raises:
-        FileNotFoundError: no such file.
+        OSError: no such file.
         ValueError: not a checkpoint, or one that safe loading refuses.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f'checkpoint {path} does not exist')
+        raise FileError(f'checkpoint {path} does not exist')
     torch.serialization.add_safe_globals(harmless_classes())
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
@@ -63,7 +64,7 @@ def load_file(path: str | os.PathLike) -> Any:
         blocked = re.search(r'GLOBAL (\S+)', str(error))
         if blocked:
             reason = f'it holds the class {blocked[1]}, which safe loading refuses'
-        raise ValueError(f'checkpoint {path} cannot be loaded ({type(error).__name__}): {reason}; '
+        raise ArgumentError(f'checkpoint {path} cannot be loaded ({type(error).__name__}): {reason}; '
                          'is it a complete PyTorch checkpoint?') from None
 
 
@@ -93,7 +94,7 @@ def _download(url: str, path: Path) -> None:
     try:
         torch.hub.download_url_to_file(url, str(path))
     except OSError as error:  # urllib's errors among them
-        raise OSError(f'cannot download {url} ({error}); fetch it elsewhere and put it at {path}, '
+        raise FileError(f'cannot download {url} ({error}); fetch it elsewhere and put it at {path}, '
                       'or give its path as init_cfg.checkpoint '
                       '(--cfg-options model.backbone.init_cfg.checkpoint=PATH), or '
                       'model.backbone.init_cfg=None to start from random weights') from None
@@ -114,7 +115,7 @@ def network_entries(checkpoint: Any, prefix: str | None = None) -> dict[str, Ten
         if isinstance(checkpoint, Mapping) and isinstance(checkpoint.get(key), Mapping):
             checkpoint = checkpoint[key]
     if not isinstance(checkpoint, Mapping):
-        raise ValueError(f'the checkpoint is a {type(checkpoint).__name__}; expected a dict of '
+        raise ArgumentError(f'the checkpoint is a {type(checkpoint).__name__}; expected a dict of '
                          'tensors, or one under state_dict or model')
     entries = {name.removeprefix('module.'): value for name, value in checkpoint.items()
                if isinstance(value, Tensor)}
@@ -127,7 +128,7 @@ def network_entries(checkpoint: Any, prefix: str | None = None) -> dict[str, Ten
     entries = {name.removeprefix(prefix): value for name, value in entries.items()
                if name.startswith(prefix)}
     if not entries:
-        raise ValueError('the checkpoint holds no tensors' + (f' under {prefix!r}' * bool(prefix)))
+        raise ArgumentError('the checkpoint holds no tensors' + (f' under {prefix!r}' * bool(prefix)))
     return entries
 
 
@@ -193,7 +194,7 @@ def load_entries(model: nn.Module, entries: Mapping[str, Tensor], source: str) -
     if problems:
         like = recognise_variant({name: value.shape for name, value in entries.items()})
         looks = f'it looks like {" or ".join(like)}' if like else 'it fits no published variant'
-        raise ValueError(f'{source} does not fit arch={model.arch!r}; {looks}. Entries '
+        raise ArgumentError(f'{source} does not fit arch={model.arch!r}; {looks}. Entries '
                          + '; '.join(problems))
     model.load_state_dict({name: entries[name] for name in own if name in entries}, strict=False)
     print_log(f'{source}: loaded {len(own) - len(absent)} entries', logger='current')
@@ -218,11 +219,11 @@ def load_pretrained(model: nn.Module, init_cfg: Mapping[str, Any]) -> None:
         OSError: the file does not exist or cannot be downloaded.
     """
     if init_cfg.get('type') != 'Pretrained' or not init_cfg.get('checkpoint'):
-        raise ValueError(f'init_cfg is {dict(init_cfg)}; allowed: None or dict(type=\'Pretrained\', '
+        raise ArgumentError(f'init_cfg is {dict(init_cfg)}; allowed: None or dict(type=\'Pretrained\', '
                          'checkpoint=PATH_OR_URL)')
     path = fetch(str(init_cfg['checkpoint']))
     try:
         entries = network_entries(load_file(path), init_cfg.get('prefix'))
     except ValueError as error:
-        raise ValueError(f'{path}: {error}' if str(path) not in str(error) else str(error)) from None
+        raise ArgumentError(f'{path}: {error}' if str(path) not in str(error) else str(error)) from None
     load_entries(model, entries, path.name)

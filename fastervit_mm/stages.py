@@ -24,15 +24,15 @@ from .windows import from_windows, pad_to_windows, to_windows
 @contextmanager
 def _running_statistics_kept(module: nn.Module) -> Iterator[None]:
     """BatchNorm's running statistics stay: the forward pass has updated them already."""
-    norms = [m for m in module.modules()
-             if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
+    norms = [(m, m.momentum, m.num_batches_tracked) for m in module.modules()
+             if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    for norm, _, _ in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, momentum, count in norms:
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def run_block(block: nn.Module, *args: Any, with_cp: bool) -> Any:

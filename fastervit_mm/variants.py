@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from .errors import ArgumentError
+
 WEIGHTS_URL = 'https://huggingface.co/ahatamiz/FasterViT/resolve/main/'
 NUM_STAGES = 4
 
@@ -107,7 +109,7 @@ def per_stage(name: str, value: int | Sequence[int]) -> tuple[int, ...]:
     if isinstance(value, (int, float)):
         return (value,) * NUM_STAGES
     if len(value) != NUM_STAGES:
-        raise ValueError(f'{name} has {len(value)} values {tuple(value)}; give one value or '
+        raise ArgumentError(f'{name} has {len(value)} values {tuple(value)}; give one value or '
                          f'{NUM_STAGES}, one per stage')
     return tuple(value)
 
@@ -120,11 +122,11 @@ def _did_you_mean(word: str, known: Sequence[str]) -> str:
 def _from_dict(arch: Mapping[str, Any]) -> Variant:
     unknown = [word for word in arch if word not in _WORDS]
     if unknown:
-        raise ValueError(f'arch has the unknown word {unknown[0]!r}; '
+        raise ArgumentError(f'arch has the unknown word {unknown[0]!r}; '
                          f'{_did_you_mean(unknown[0], _WORDS)}allowed: {", ".join(_WORDS)}')
     missing = [word for word in ('dim', 'in_dim', 'depths', 'num_heads') if word not in arch]
     if missing:
-        raise ValueError(f'arch lacks {", ".join(missing)}; a dict needs dim, in_dim, depths and '
+        raise ArgumentError(f'arch lacks {", ".join(missing)}; a dict needs dim, in_dim, depths and '
                          'num_heads (the other words have defaults)')
     words = dict(arch)
     for name in _PER_STAGE:
@@ -138,21 +140,21 @@ def _check(variant: Variant) -> None:
     for i in (2, 3):
         channels, heads = variant.channels[i], variant.num_heads[i]
         if heads < 1 or channels % heads:
-            raise ValueError(f'num_heads[{i}] is {heads}; it must divide the {channels} channels '
+            raise ArgumentError(f'num_heads[{i}] is {heads}; it must divide the {channels} channels '
                              f'of stage {i}')
     if any(variant.hat[:2]):
-        raise ValueError(f'hat is {variant.hat}; stages 0 and 1 are convolutional and have no '
+        raise ArgumentError(f'hat is {variant.hat}; stages 0 and 1 are convolutional and have no '
                          'carrier tokens, so its first two values must be False')
     if min(variant.window_size) < 1:
-        raise ValueError(f'window_size is {variant.window_size}; each must be at least 1 token')
+        raise ArgumentError(f'window_size is {variant.window_size}; each must be at least 1 token')
     for i, hat in enumerate(variant.hat):
         if hat and not 1 <= variant.ct_size <= variant.window_size[i]:
-            raise ValueError(f'ct_size is {variant.ct_size}; it must lie between 1 and the '
+            raise ArgumentError(f'ct_size is {variant.ct_size}; it must lie between 1 and the '
                              f'window_size of stage {i}, which is {variant.window_size[i]}')
     if min(variant.depths) < 1:
-        raise ValueError(f'depths is {variant.depths}; every stage needs at least 1 block')
+        raise ArgumentError(f'depths is {variant.depths}; every stage needs at least 1 block')
     if not 0 <= variant.drop_path_rate < 1:
-        raise ValueError(f'drop_path_rate is {variant.drop_path_rate}; it must be at least 0 and '
+        raise ArgumentError(f'drop_path_rate is {variant.drop_path_rate}; it must be at least 0 and '
                          'below 1')
 
 
@@ -174,7 +176,7 @@ def resolve_variant(arch: str | Mapping[str, Any], *, window_size: int | Sequenc
     elif arch in VARIANTS:
         variant = VARIANTS[arch]
     else:
-        raise ValueError(f'arch is {arch!r}; {_did_you_mean(arch, list(VARIANTS))}'
+        raise ArgumentError(f'arch is {arch!r}; {_did_you_mean(arch, list(VARIANTS))}'
                          f'allowed: {", ".join(VARIANTS)}, or a dict')
     changes: dict[str, Any] = {}
     if window_size is not None:

@@ -144,11 +144,13 @@ class Environment:
         if subprocess.run(command).returncode:
             raise SetUpError(f'this failed: {" ".join(command)} (its messages are above)')
 
-    def has_operators(self) -> bool:
-        """Whether mmcv's compiled operators load with the installed torch."""
+    def operator_failure(self) -> str | None:
+        """Why mmcv's compiled operators do not load with the installed torch; None: they do."""
         probe = subprocess.run([str(self.python), '-c', 'import torch, mmcv._ext'],
-                               capture_output=True)
-        return probe.returncode == 0
+                               capture_output=True, text=True)
+        if probe.returncode == 0:
+            return None
+        return (probe.stderr.strip().splitlines() or ['no message'])[-1]
 
 
 def follow_build(process: subprocess.Popen, log: Path, minutes: int) -> None:
@@ -193,29 +195,48 @@ def build_operators(env: Environment, line: Line, kind: str, folder: Path) -> No
         raise SetUpError(f'the operator build failed; its last lines:\n{tail}\nwhole log: {log}')
 
 
-def install_operators(env: Environment, line: Line, kind: str) -> None:
-    """Install the kept wheel, or build one; build again where it does not load."""
+def operator_wheel(env: Environment, line: Line, kind: str, *, anew: bool) -> Path:
+    """The kept wheel of the operators; built where there is none, or ``anew``."""
     folder = wheel_folder(line, kind)
-    for attempt in ('kept', 'built again'):
-        wheels = sorted(folder.glob('*.whl'))
-        if wheels and attempt == 'kept':
-            say(f'using the operators kept in {folder}')
-        else:
-            for wheel in wheels:
-                wheel.unlink()
-            build_operators(env, line, kind, folder)
-            wheels = sorted(folder.glob('*.whl'))
-        env.pip('install', '-q', '--force-reinstall', '--no-deps', str(wheels[-1]))
-        if env.has_operators():
+    if anew:
+        for wheel in folder.glob('*.whl'):
+            wheel.unlink()
+    if not list(folder.glob('*.whl')):
+        build_operators(env, line, kind, folder)
+    else:
+        say(f'using the operators kept in {folder}')
+    return max(folder.glob('*.whl'))
+
+
+def install_libraries(env: Environment, line_name: str, kind: str) -> None:
+    """The operators, the OpenMMLab libraries and this package; operators that do not load are
+    built again, once."""
+    line = LINES[line_name]
+    reason = env.operator_failure()
+    for anew in (False, True):
+        if reason is not None:
+            wheel = operator_wheel(env, line, kind, anew=anew)
+            env.pip('install', '-q', '--force-reinstall', '--no-deps', str(wheel))
+        say('installing the OpenMMLab libraries and this package')
+        env.pip('install', '-q', '-c', str(constraints_file(line_name)), '--no-build-isolation',
+                '-e', f'{ROOT}[{line_name},tests]')
+        reason = env.operator_failure()
+        if reason is None:
             return
-        say('the operators do not load with this torch')
-    raise SetUpError(f'mmcv._ext does not load even after a fresh build; log: {folder}/build.log')
+        say(f'the operators do not load with this torch: {reason}')
+    raise SetUpError(f'mmcv._ext does not load even after a fresh build: {reason}; '
+                     f'log: {wheel_folder(line, kind)}/build.log')
+
+
+def constraints_file(line_name: str) -> Path:
+    """The exact versions of a package line."""
+    return ROOT / 'requirements' / f'{line_name}.txt'
 
 
 def fingerprint(line_name: str, kind: str) -> str:
     """Changes when what is to be installed changes."""
     digest = hashlib.sha256(f'{line_name} {kind} {sys.version}'.encode())
-    for path in (ROOT / 'setup.py', ROOT / 'requirements' / f'{line_name}.txt', Path(__file__)):
+    for path in (ROOT / 'setup.py', constraints_file(line_name), Path(__file__)):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -236,18 +257,11 @@ def set_up(line_name: str, env: Environment) -> None:
         return
     start = time.monotonic()
     env.create()
-    constraints = ('-c', str(ROOT / 'requirements' / f'{line_name}.txt'))
     say(f'installing torch {line.torch} (about 5 GB on disk)')
     env.pip('install', '-q', '--upgrade', 'pip')
-    env.pip('install', '-q', *constraints, 'torch', 'torchvision', 'timm', 'numpy',
-            line.setuptools, 'wheel', 'ninja', 'packaging', 'psutil')
-    if not env.has_operators():
-        install_operators(env, line, kind)
-    say('installing the OpenMMLab libraries and this package')
-    env.pip('install', '-q', *constraints, '--no-build-isolation', '-e',
-            f'{ROOT}[{line_name},tests]')
-    if not env.has_operators():
-        raise SetUpError('mmcv._ext stopped loading after the other packages were installed')
+    env.pip('install', '-q', '-c', str(constraints_file(line_name)), 'torch', 'torchvision',
+            'timm', 'numpy', line.setuptools, 'wheel', 'ninja', 'packaging', 'psutil')
+    install_libraries(env, line_name, kind)
     env.stamp.write_text(mark)
     say(f'ready after {(time.monotonic() - start) / 60:.1f} min: {env.folder}')
 

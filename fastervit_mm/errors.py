@@ -1,0 +1,29 @@
+"""Errors a user can mend: their message is one line that says what came and what is allowed.
+
+The command-line tools print that line and leave with status 1; anything else is a defect of ours
+and keeps its traceback.
+"""
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """Base of the errors a user can mend."""
+
+
+class ArgumentError(UserError, ValueError):
+    """An argument or a file's content that is not allowed."""
+
+
+class FileError(UserError, OSError):
+    """A file that is not there or cannot be had."""
+
+
+def exit_on_user_error(main: Callable[[], None]) -> None:
+    """Run a tool's ``main``; a `UserError` becomes one line and exit status 1."""
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f'error: {error}')

@@ -1,0 +1,122 @@
+"""Training hooks: resuming exactly where a run stopped."""
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.hooks import CheckpointHook
+from mmengine.logging import print_log
+from mmengine.runner import IterBasedTrainLoop, Runner
+
+from .registry import HOOKS
+
+
+def random_states() -> dict[str, Any]:
+    """State of every random number generator of this process, in types safe loading accepts."""
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    states = dict(python=random.getstate(),
+                  numpy=(name, [int(key) for key in keys], position, has_gauss, cached),
+                  torch=torch.get_rng_state())
+    if torch.cuda.is_available():
+        states['cuda'] = torch.cuda.get_rng_state()
+    return states
+
+
+def set_random_states(states: dict[str, Any]) -> None:
+    """Undo what happened to the generators since `random_states`."""
+    version, keys, gauss = states['python']
+    random.setstate((version, tuple(keys), gauss))
+    name, keys, *rest = states['numpy']
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+    torch.set_rng_state(states['torch'].cpu())
+    if 'cuda' in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states['cuda'].cpu())
+
+
+class _RestoringIterator:
+    """An iterator over batches that calls ``restore`` when ``skipped`` of them have gone by."""
+
+    def __init__(self, batches: Iterator, skipped: int, restore: Callable[[], None]) -> None:
+        self.batches, self.left, self.restore = batches, skipped, restore
+
+    def __iter__(self) -> _RestoringIterator:
+        return self
+
+    def skip_iter(self, count: int) -> None:
+        """Skip without loading, where mmengine can (0.10.12); older ones call `next`."""
+        self.batches.skip_iter(count)
+        self.left -= count
+
+    def __next__(self) -> Any:
+        if self.left == 0:
+            # a loader draws a number when it starts: let it, before the states come back
+            getattr(self.batches, '_ensure_iterator', lambda: None)()
+            self.restore()
+        self.left -= 1
+        return next(self.batches)
+
+
+@HOOKS.register_module()
+class ResumableCheckpointHook(CheckpointHook):
+    """mmengine's CheckpointHook, with the random-number states of every process in the file.
+
+    A resumed run then continues as the uninterrupted one would have (exactly so without loader
+    workers; workers are seeded anew). Validation leaves the generators as they were, so that it
+    makes no difference whether it ran between two epochs.
+
+    Args: those of `mmengine.hooks.CheckpointHook`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._before_val: dict[str, Any] | None = None
+        self._loaded: list[dict[str, Any]] | None = None
+        self._gathered: list[dict[str, Any]] | None = None
+
+    def before_val(self, runner: Runner) -> None:
+        self._before_val = random_states()
+
+    def after_val(self, runner: Runner) -> None:
+        if self._before_val is not None:
+            set_random_states(self._before_val)
+        self._before_val = None
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Called in the main process alone: a run of one process needs no other's states."""
+        if get_world_size() == 1:
+            checkpoint['random_states'] = [self._before_val or random_states()]
+        elif self._gathered is not None:
+            checkpoint['random_states'] = self._gathered
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        """Called in every process: collect their states before the main one writes the file."""
+        if get_world_size() > 1:
+            self._gathered = all_gather_object(self._before_val or random_states())
+        super()._save_checkpoint_with_step(runner, step, meta)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self._loaded = checkpoint.get('random_states') if runner._resume else None
+
+    def _restore(self) -> None:
+        """Take up the loaded states, once."""
+        states, self._loaded = self._loaded, None
+        if states is None:
+            return
+        if len(states) != get_world_size():
+            print_log(f'the checkpoint was written by {len(states)} processes, this run has '
+                      f'{get_world_size()}: random numbers start anew', logger='current')
+            return
+        set_random_states(states[get_rank()])
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        loop = runner.train_loop
+        if isinstance(loop, IterBasedTrainLoop) and loop.iter > 0:
+            # mmengine first walks through the batches that the stopped run has seen
+            loop.dataloader_iterator = _RestoringIterator(
+                loop.dataloader_iterator, loop.iter, self._restore)
+        else:
+            self._restore()

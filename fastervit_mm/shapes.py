@@ -1,0 +1,147 @@
+"""Drawn scenes to try everything on: circles, squares and triangles on textured backgrounds.
+
+Written in COCO's layout (polygons) and, beside it, in ADE20K's (label maps), so that any config's
+``--data`` takes them. Same seed, same files.
+"""
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+CLASSES = ('circle', 'square', 'triangle')
+SEMANTIC_CLASSES = ('background', *CLASSES)  # labels 1 to 4 in the label maps; 0 is unused
+SPLITS = {'train': ('train2017', 'training'), 'val': ('val2017', 'validation')}
+CORNERS = {'circle': 48, 'square': 4, 'triangle': 3}
+
+
+class Shape(NamedTuple):
+    """One object: its class, its outline (corners, 2) as x, y in px, and its colour."""
+    label: str
+    outline: np.ndarray
+    colour: tuple[int, int, int]
+
+
+def outline(label: str, centre: np.ndarray, radius: float, angle: float) -> np.ndarray:
+    """(corners, 2) corners x, y in px of a regular polygon around ``centre``."""
+    turns = angle + np.linspace(0, 2 * math.pi, CORNERS[label], endpoint=False)
+    return centre + radius * np.stack((np.cos(turns), np.sin(turns)), axis=1)
+
+
+def background(rng: np.random.Generator, size: int) -> np.ndarray:
+    """(size, size, 3) uint8: a smooth two-colour texture with stripes and grain."""
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 6), dtype=np.uint8))
+    blend = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC)) / 255
+    yy, xx = np.mgrid[:size, :size]
+    angle, pitch = rng.uniform(0, math.pi), rng.uniform(6, 24)
+    stripes = 0.5 + 0.5 * np.sin((xx * np.cos(angle) + yy * np.sin(angle)) * 2 * math.pi / pitch)
+    blend = 0.75 * blend + 0.25 * stripes
+    first, second = rng.uniform(30, 225, (2, 3))
+    picture = first + (second - first) * blend[..., None]
+    return (picture + rng.normal(0, 8, picture.shape)).clip(0, 255).astype(np.uint8)
+
+
+def place(rng: np.random.Generator, size: int) -> Iterator[tuple[np.ndarray, float]]:
+    """Centres and radii, px, of one to five objects that do not touch."""
+    placed: list[tuple[np.ndarray, float]] = []
+    wanted = rng.integers(1, 6)
+    for _ in range(50):
+        radius = rng.uniform(0.07, 0.2) * size
+        centre = rng.uniform(radius + 1, size - radius - 1, 2)
+        if all(np.hypot(*(centre - other)) > radius + r + 2 for other, r in placed):
+            placed.append((centre, radius))
+        if len(placed) == wanted:
+            break
+    return iter(placed)
+
+
+def draw_scene(rng: np.random.Generator, size: int) -> tuple[Image.Image, Image.Image, list[Shape]]:
+    """A scene: picture, label map and objects.
+
+    Args:
+        rng: source of everything random in it.
+        size: side in px.
+    """
+    texture = background(rng, size)
+    picture = Image.fromarray(texture)
+    labels = Image.new('L', (size, size), SEMANTIC_CLASSES.index('background') + 1)
+    shapes = []
+    for centre, radius in place(rng, size):
+        label = CLASSES[rng.integers(len(CLASSES))]
+        behind = texture[int(centre[1]), int(centre[0])].astype(float)
+        colour = rng.uniform(0, 255, 3)
+        while np.abs(colour - behind).sum() < 120:  # visible
+            colour = rng.uniform(0, 255, 3)
+        shape = Shape(label, outline(label, centre, radius, rng.uniform(0, 2 * math.pi)),
+                      tuple(int(c) for c in colour))
+        corners = [tuple(corner) for corner in shape.outline]
+        ImageDraw.Draw(picture).polygon(corners, fill=shape.colour)
+        ImageDraw.Draw(labels).polygon(corners, fill=SEMANTIC_CLASSES.index(label) + 1)
+        shapes.append(shape)
+    grain = np.asarray(picture) + rng.normal(0, 5, (size, size, 3))
+    return Image.fromarray(grain.clip(0, 255).astype(np.uint8)), labels, shapes
+
+
+def annotation(shape: Shape, number: int, image_id: int) -> dict:
+    """``shape`` as a COCO annotation."""
+    x, y = shape.outline.T
+    area = 0.5 * abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))
+    box = [x.min(), y.min(), x.max() - x.min(), y.max() - y.min()]
+    return dict(id=number, image_id=image_id, category_id=CLASSES.index(shape.label) + 1,
+                bbox=[round(float(v), 2) for v in box], area=round(float(area), 2), iscrowd=0,
+                segmentation=[[round(float(v), 2) for v in shape.outline.ravel()]])
+
+
+def write_split(root: Path, split: str, count: int, size: int, seed: int) -> None:
+    """One split of both layouts, under ``root/coco`` and ``root/ade``."""
+    coco_name, ade_name = SPLITS[split]
+    images, maps = root / 'coco' / coco_name, root / 'ade' / 'annotations' / ade_name
+    ade_images = root / 'ade' / 'images' / ade_name
+    for folder in (images, maps, ade_images, root / 'coco' / 'annotations'):
+        folder.mkdir(parents=True, exist_ok=True)
+    content: dict[str, list] = dict(
+        images=[], annotations=[],
+        categories=[dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)])
+    for i in range(count):
+        rng = np.random.default_rng([seed, list(SPLITS).index(split), i])
+        picture, labels, shapes = draw_scene(rng, size)
+        name = f'{i:06d}.jpg'
+        picture.save(images / name, quality=92)
+        labels.save(maps / f'{i:06d}.png')
+        shutil.copyfile(images / name, ade_images / name)
+        content['images'].append(dict(id=i + 1, file_name=name, width=size, height=size))
+        for shape in shapes:
+            content['annotations'].append(
+                annotation(shape, len(content['annotations']) + 1, i + 1))
+    with open(root / 'coco' / 'annotations' / f'instances_{coco_name}.json', 'w') as file:
+        json.dump(content, file)
+
+
+def write_shapes(root: str | os.PathLike, train: int = 400, val: int = 60, size: int = 192,
+                 seed: int = 0) -> None:
+    """Write the whole data set, in COCO's layout under ``root/coco``, ADE20K's under ``root/ade``.
+
+    Does nothing where the same one was written before.
+
+    Args:
+        root: folder.
+        train, val: images of each split.
+        size: side of an image, px.
+        seed: of all drawing.
+    """
+    root = Path(root)
+    mark = root / 'written.json'
+    wanted = dict(version=1, train=train, val=val, size=size, seed=seed)
+    if mark.is_file() and json.loads(mark.read_text()) == wanted:
+        return
+    for split, count in (('train', train), ('val', val)):
+        write_split(root, split, count, size, seed)
+    (root / 'ade' / 'classes.txt').write_text('\n'.join(SEMANTIC_CLASSES) + '\n')
+    mark.write_text(json.dumps(wanted))

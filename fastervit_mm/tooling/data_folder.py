@@ -1,0 +1,153 @@
+"""The data a config reads: pointing it at another folder, and checking it before a run starts."""
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from ..errors import ArgumentError, FileError
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+EVALUATORS = ('val_evaluator', 'test_evaluator')
+COCO_HELP = ('get COCO 2017 from cocodataset.org (train2017, val2017, annotations) or name another '
+             'folder in that layout with --data FOLDER')
+
+
+def nested_dicts(node: Any) -> Iterator[dict]:
+    """Every dict in a config's tree, outermost first."""
+    if isinstance(node, dict):
+        yield node
+        for value in node.values():
+            yield from nested_dicts(value)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from nested_dicts(value)
+
+
+def datasets(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> Iterator[ConfigDict]:
+    """The innermost data sets (those with a ``data_root``) of a config's loaders."""
+    for name in loaders:
+        for node in nested_dicts((cfg.get(name) or {}).get('dataset')):
+            if 'data_root' in node:
+                yield node
+
+
+def point_to_folder(cfg: Config, folder: str | os.PathLike) -> None:
+    """Point every data set and evaluator of ``cfg`` at ``folder``, laid out as the config expects.
+
+    Args:
+        cfg: changed in place.
+        folder: takes the place of each data set's ``data_root``.
+
+    Raises:
+        FileError: it is not a folder.
+    """
+    if not Path(folder).is_dir():
+        raise FileError(f'--data {folder} is not a folder')
+    roots = {str(dataset['data_root']) for dataset in datasets(cfg)}
+    for dataset in datasets(cfg):
+        dataset['data_root'] = str(folder)
+    for name in EVALUATORS:
+        for evaluator in nested_dicts(cfg.get(name)):
+            for key, value in evaluator.items():
+                root = next((r for r in roots if isinstance(value, str) and value.startswith(r)),
+                            None)
+                if root is not None:
+                    evaluator[key] = os.path.join(folder, value[len(root):].lstrip('/'))
+
+
+def read_categories(annotation_file: str | os.PathLike) -> list[dict]:
+    """The categories of a COCO annotation file, without parsing the rest of it where possible.
+
+    Raises:
+        ArgumentError: not JSON, or without categories.
+    """
+    try:
+        with open(annotation_file, 'rb') as file, \
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            found = list(re.finditer(rb'"categories"\s*:\s*(?=\[)', text))
+            if len(found) == 1:
+                rest = text[found[0].end():found[0].end() + 2_000_000].decode(errors='ignore')
+                try:
+                    return json.JSONDecoder().raw_decode(rest)[0]
+                except ValueError:
+                    pass  # longer than that: read it all
+        with open(annotation_file) as file:
+            return json.load(file)['categories']
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArgumentError(f'annotation file {annotation_file} is not in COCO format '
+                            f'({type(error).__name__}: {error}); it needs images, annotations and '
+                            'categories') from None
+
+
+def _joined(root: str | None, path: str) -> Path:
+    return Path(os.path.join(root or '', path))
+
+
+def _check_exists(path: Path, what: str, remedy: str) -> None:
+    if not path.exists():
+        raise FileError(f'{what} {path} does not exist (looked for in {Path.cwd()}); {remedy}')
+
+
+def head_class_counts(cfg: Config) -> set[int]:
+    """Every ``num_classes`` that the model's heads state."""
+    return {node['num_classes'] for node in nested_dicts(cfg.get('model'))
+            if isinstance(node.get('num_classes'), int)}
+
+
+def dataset_classes(dataset: dict) -> tuple[str, ...] | None:
+    """Class names a data set's config states, or those of its class in mmdet."""
+    classes = (dataset.get('metainfo') or {}).get('classes')
+    if classes is None and dataset['type'] == 'CocoDataset':
+        from mmdet.datasets import CocoDataset
+        classes = CocoDataset.METAINFO['classes']
+    return None if classes is None else tuple(classes)
+
+
+def _check_coco_classes(cfg: Config, dataset: dict, annotation_file: Path) -> None:
+    """The config's classes must be the annotations', and the heads must have as many."""
+    names = [category['name'] for category in read_categories(annotation_file)]
+    classes = dataset_classes(dataset)
+    if classes is not None and set(classes) != set(names):
+        odd = sorted(set(classes) ^ set(names))[:5]
+        raise ArgumentError(
+            f"the config's data set has {len(classes)} classes, {annotation_file} has "
+            f'{len(names)} categories, and they differ (for instance {", ".join(odd)}); set '
+            'metainfo.classes of every data set and num_classes of every head')
+    if head_class_counts(cfg) - {len(names)}:
+        raise ArgumentError(
+            f"num_classes of the config's heads is {sorted(head_class_counts(cfg))}, but "
+            f'{annotation_file} has {len(names)} categories; set num_classes of every head to '
+            f'{len(names)}')
+
+
+def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
+    """Stop before a run starts where its data is missing or has other classes than the config.
+
+    Args:
+        cfg: the whole config.
+        loaders: names of the loaders that will be used.
+
+    Raises:
+        FileError: a folder or an annotation file is missing.
+        ArgumentError: the number of classes disagrees with the annotations.
+    """
+    for dataset in datasets(cfg, loaders):
+        coco = str(dataset['type']).endswith('CocoDataset')
+        remedy = COCO_HELP if coco else 'name another folder in that layout with --data FOLDER'
+        root = dataset['data_root']
+        _check_exists(Path(root), 'data folder', remedy)
+        if dataset.get('ann_file'):
+            annotation_file = _joined(root, dataset['ann_file'])
+            _check_exists(annotation_file, 'annotation file', remedy)
+            if coco:
+                _check_coco_classes(cfg, dataset, annotation_file)
+        for prefix in (dataset.get('data_prefix') or {}).values():
+            if prefix:
+                _check_exists(_joined(root, prefix), 'image or label folder', remedy)

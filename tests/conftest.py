@@ -1,0 +1,43 @@
+"""What several tests share: small networks, published-format weights, real photographs."""
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(__file__).resolve().parent / 'data'
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from formula import tensor  # noqa: E402
+
+# a folder with coco_tiny and ade_samples; real photographs are not part of the project
+PHOTOGRAPHS = Path(os.environ.get('FASTERVIT_MM_TEST_DATA', ROOT.parent / 'shared' / 'data'))
+
+SMALL = dict(dim=16, in_dim=8, depths=(1, 1, 2, 1), num_heads=(1, 1, 2, 4))
+
+
+@pytest.fixture(scope='session')
+def official_keys() -> dict:
+    """Names and shapes of every published checkpoint, by our variant names."""
+    published = json.loads((DATA / 'official_checkpoint_keys.json').read_text())
+    return {name.replace('faster_vit', 'fastervit').removesuffix('_224')
+            if '21k' not in name else name.replace('faster_vit', 'fastervit'): entry
+            for name, entry in published.items()}
+
+
+def published_tensor(name: str, shape: list[int]) -> torch.Tensor:
+    """Deterministic stand-in for the entry ``name`` of a published file."""
+    alias = name.replace('.to_global_feature.pos.', '.pos_embed.')
+    return torch.from_numpy(np.array(tensor(alias, shape)))
+
+
+@pytest.fixture(scope='session')
+def coco_tiny() -> Path:
+    folder = PHOTOGRAPHS / 'coco_tiny'
+    if not folder.is_dir():
+        pytest.skip(f'no photographs at {folder}; set FASTERVIT_MM_TEST_DATA')
+    return folder

@@ -1,0 +1,55 @@
+"""Evaluate a checkpoint, and draw or keep its predictions.
+
+    python tools/test.py CONFIG CHECKPOINT [--show-dir pictures] [--out predictions] ...
+"""
+import argparse
+
+from fastervit_mm.errors import exit_on_user_error
+from fastervit_mm.tooling.data_folder import check_data
+from fastervit_mm.tooling.evaluation import (draw_predictions, evaluate_file, keep_predictions,
+                                             use_tta)
+from fastervit_mm.tooling.run_config import (add_common_options, build_runner, check_checkpoint,
+                                             load_config)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', nargs='?', help='checkpoint file or URL')
+    add_common_options(parser)
+    parser.add_argument('--out', metavar='PATH', help='keep predictions: a .pkl file of a '
+                        'detector, a folder of label maps of a segmentor')
+    parser.add_argument('--eval-only', metavar='PKL', help='evaluate the predictions that a '
+                        "detector's --out kept, without running it")
+    parser.add_argument('--show', action='store_true', help='show predictions in a window')
+    parser.add_argument('--show-dir', metavar='FOLDER', help='draw predictions beside the truth; '
+                        'a detector draws to WORK_DIR/TIMESTAMP/FOLDER')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds each is shown')
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    args = parser.parse_args()
+    if (args.checkpoint is None) == (args.eval_only is None):
+        parser.error('give a checkpoint, or --eval-only with kept predictions')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args)
+    check_data(cfg, ('test_dataloader',))
+    if args.eval_only is not None:
+        evaluate_file(cfg, args.eval_only)
+        return
+    cfg.load_from = check_checkpoint(args.checkpoint)
+    if args.show or args.show_dir:
+        draw_predictions(cfg, show=args.show, folder=args.show_dir, wait_time=args.wait_time)
+    if args.tta:
+        use_tta(cfg)
+    keep = None if args.out is None else keep_predictions(cfg, args.out)
+    runner = build_runner(cfg)
+    if keep is not None:
+        runner.test_evaluator.metrics.append(keep)
+    runner.test()
+
+
+if __name__ == '__main__':
+    exit_on_user_error(main)
