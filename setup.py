@@ -1,4 +1,5 @@
 """Packaging, and the folder ``fastervit_mm/.mim`` by which ``mim`` finds configs and tools."""
+
 import os
 import re
 import shutil
@@ -55,11 +56,23 @@ if __name__ == '__main__':
         package_data={'fastervit_mm': ['.mim/**/*', '.mim/*']},
         install_requires=['torch>=2.4', 'timm>=1.0.9', 'numpy'],
         extras_require={
-            'maintained': ['onedl-mmengine>=0.10.12', 'onedl-mmcv>=2.3.6',
-                           'onedl-mmdetection>=3.5.1', 'onedl-mmsegmentation>=1.4.2', 'addict',
-                           'yapf'],
-            'original': ['mmengine>=0.10.7', 'mmcv==2.1.0', 'mmdet==3.3.0',
-                         'mmsegmentation==1.2.2', 'opencv-python<4.12', 'ftfy', 'regex'],
+            'maintained': [
+                'onedl-mmengine>=0.10.12',
+                'onedl-mmcv>=2.3.6',
+                'onedl-mmdetection>=3.5.1',
+                'onedl-mmsegmentation>=1.4.2',
+                'addict',
+                'yapf',
+            ],
+            'original': [
+                'mmengine>=0.10.7',
+                'mmcv==2.1.0',
+                'mmdet==3.3.0',
+                'mmsegmentation==1.2.2',
+                'opencv-python<4.12',
+                'ftfy',
+                'regex',
+            ],
             'tests': ['pytest', 'hypothesis', 'ruff'],
         },
         zip_safe=False,

@@ -3,6 +3,7 @@
 Read from top to bottom: build, forward, then weights and freezing. The layers are in
 `convolution`, `hierarchical_attention` and `stages`; ``docs/architecture.md`` shows the whole.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -34,17 +35,25 @@ def _check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
 
 def _check_out_indices(out_indices: Sequence[int]) -> tuple[int, ...]:
     indices = tuple(out_indices)
-    if not indices or len(set(indices)) < len(indices) or not set(indices) <= set(range(NUM_STAGES)):
-        raise ArgumentError(f'out_indices is {indices}; give one or more different stages out of '
-                         f'0 to {NUM_STAGES - 1}')
+    if (
+        not indices
+        or len(set(indices)) < len(indices)
+        or not set(indices) <= set(range(NUM_STAGES))
+    ):
+        raise ArgumentError(
+            f'out_indices is {indices}; give one or more different stages out of '
+            f'0 to {NUM_STAGES - 1}'
+        )
     return indices
 
 
 def drop_path_rates(depths: Sequence[int], last: float) -> list[list[float]]:
     """Per stage and block: rising linearly from 0 at the network's first block to ``last``."""
     behind = max(sum(depths) - 1, 1)
-    return [[last * (sum(depths[:i]) + j) / behind for j in range(depth)]
-            for i, depth in enumerate(depths)]
+    return [
+        [last * (sum(depths[:i]) + j) / behind for j in range(depth)]
+        for i, depth in enumerate(depths)
+    ]
 
 
 @MODELS.register_module()
@@ -92,13 +101,23 @@ class FasterViT(BaseModule):
         ValueError: an argument that is not allowed; the message says what is.
     """
 
-    def __init__(self, arch: str | Mapping[str, Any] = 'fastervit_0', in_channels: int = 3,
-                 out_indices: Sequence[int] = (0, 1, 2, 3),
-                 window_size: int | Sequence[int] | None = None, ct_size: int | None = None,
-                 drop_path_rate: float | None = None, carrier_pooling: str = 'aligned',
-                 position_unit: str = 'side', pad_all_stages: bool = False,
-                 out_norm: str | None = 'ln2d', frozen_stages: int = -1, norm_eval: bool = False,
-                 with_cp: bool = False, init_cfg: dict | None = None) -> None:
+    def __init__(
+        self,
+        arch: str | Mapping[str, Any] = 'fastervit_0',
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        window_size: int | Sequence[int] | None = None,
+        ct_size: int | None = None,
+        drop_path_rate: float | None = None,
+        carrier_pooling: str = 'aligned',
+        position_unit: str = 'side',
+        pad_all_stages: bool = False,
+        out_norm: str | None = 'ln2d',
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(init_cfg)
         _check_choice('carrier_pooling', carrier_pooling, CARRIER_POOLINGS)
         _check_choice('position_unit', position_unit, POSITION_UNITS)
@@ -106,8 +125,9 @@ class FasterViT(BaseModule):
         _check_choice('frozen_stages', frozen_stages, range(-1, NUM_STAGES + 1))
         if in_channels < 1:
             raise ArgumentError(f'in_channels is {in_channels}; it must be at least 1')
-        variant = resolve_variant(arch, window_size=window_size, ct_size=ct_size,
-                                  drop_path_rate=drop_path_rate)
+        variant = resolve_variant(
+            arch, window_size=window_size, ct_size=ct_size, drop_path_rate=drop_path_rate
+        )
         self.arch = arch
         self.variant = variant
         self.in_channels = in_channels
@@ -118,33 +138,62 @@ class FasterViT(BaseModule):
 
         self.patch_embed = PatchEmbed(in_channels, variant.in_dim, variant.dim)
         depth = max(self.out_indices) + 1
-        build = partial(self._build_stage, variant, carrier_pooling=carrier_pooling,
-                        position_unit=position_unit, pad_all_stages=pad_all_stages,
-                        with_cp=with_cp)
+        build = partial(
+            self._build_stage,
+            variant,
+            carrier_pooling=carrier_pooling,
+            position_unit=position_unit,
+            pad_all_stages=pad_all_stages,
+            with_cp=with_cp,
+        )
         self.levels = nn.ModuleList(
             build(i, rates, with_downsample=i < depth - 1)
-            for i, rates in enumerate(drop_path_rates(variant.depths,
-                                                      variant.drop_path_rate)[:depth]))
+            for i, rates in enumerate(
+                drop_path_rates(variant.depths, variant.drop_path_rate)[:depth]
+            )
+        )
         for i in self.out_indices:
             norm = OUT_NORMS[out_norm]
-            self.add_module(f'norm{i}', nn.Identity() if norm is None
-                            else norm(variant.channels[i]))
+            self.add_module(
+                f'norm{i}', nn.Identity() if norm is None else norm(variant.channels[i])
+            )
         self._freeze()
 
     @staticmethod
-    def _build_stage(variant: Variant, i: int, drop_paths: Sequence[float], *,
-                     carrier_pooling: str, position_unit: str, pad_all_stages: bool,
-                     with_downsample: bool, with_cp: bool) -> nn.Module:
+    def _build_stage(
+        variant: Variant,
+        i: int,
+        drop_paths: Sequence[float],
+        *,
+        carrier_pooling: str,
+        position_unit: str,
+        pad_all_stages: bool,
+        with_downsample: bool,
+        with_cp: bool,
+    ) -> nn.Module:
         dim, window = variant.channels[i], variant.window_size[i]
         if i < 2:
-            return ConvStage(dim, drop_paths, pad_window=window if pad_all_stages else None,
-                             with_downsample=with_downsample, with_cp=with_cp)
+            return ConvStage(
+                dim,
+                drop_paths,
+                pad_window=window if pad_all_stages else None,
+                with_downsample=with_downsample,
+                with_cp=with_cp,
+            )
         carriers = partial(CarrierTokens, dim, window, variant.ct_size, carrier_pooling)
         return WindowStage(
-            dim, variant.num_heads[i], drop_paths, window=window,
-            carriers=carriers if variant.hat[i] else None, do_propagation=variant.do_propagation,
-            mlp_ratio=variant.mlp_ratio, layer_scale=variant.layer_scale,
-            position_unit=position_unit, with_downsample=with_downsample, with_cp=with_cp)
+            dim,
+            variant.num_heads[i],
+            drop_paths,
+            window=window,
+            carriers=carriers if variant.hat[i] else None,
+            do_propagation=variant.do_propagation,
+            mlp_ratio=variant.mlp_ratio,
+            layer_scale=variant.layer_scale,
+            position_unit=position_unit,
+            with_downsample=with_downsample,
+            with_cp=with_cp,
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(B, in_channels, H, W) -> for each of ``out_indices`` a map (B, C_i, H_i, W_i).
@@ -166,30 +215,43 @@ class FasterViT(BaseModule):
 
     def _check_input(self, x: Tensor) -> None:
         if x.dim() != 4 or x.shape[1] != self.in_channels:
-            raise ArgumentError(f'the image batch has shape {tuple(x.shape)}; expected (B, '
-                             f'{self.in_channels}, H, W), because in_channels is '
-                             f'{self.in_channels}')
+            raise ArgumentError(
+                f'the image batch has shape {tuple(x.shape)}; expected (B, '
+                f'{self.in_channels}, H, W), because in_channels is '
+                f'{self.in_channels}'
+            )
         batch, _, height, width = x.shape
         if min(batch, height, width) < 1:
-            raise ArgumentError(f'the image batch has shape {tuple(x.shape)}; it must hold at least '
-                             'one image of at least 1×1 px')
+            raise ArgumentError(
+                f'the image batch has shape {tuple(x.shape)}; it must hold at least '
+                'one image of at least 1×1 px'
+            )
         stride = self._training_batch_norm_stride()
         if stride is not None and batch * -(-height // stride) * -(-width // stride) == 1:
             raise ArgumentError(
                 f'a batch of {batch} image of {height}×{width} px leaves BatchNorm, which is '
                 f'training at stride {stride}, a single value per channel; give a larger batch or '
-                'image, or set norm_eval=True')
+                'image, or set norm_eval=True'
+            )
 
     def _training_batch_norm_stride(self) -> int | None:
         """Stride of the coarsest map that a BatchNorm in training mode sees; None: none does."""
         if not self.training:
             return None
         parts = [(4, self.patch_embed)]
-        parts += [(4 * 2**i, level) for i, level in enumerate(self.levels[:2])
-                  if level.pad_window is None]
+        parts += [
+            (4 * 2**i, level) for i, level in enumerate(self.levels[:2]) if level.pad_window is None
+        ]
         parts += [(4 * 2**i, getattr(self, f'norm{i}')) for i in self.out_indices]
-        return max((stride for stride, part in parts for m in part.modules()
-                    if isinstance(m, _BatchNorm) and m.training), default=None)
+        return max(
+            (
+                stride
+                for stride, part in parts
+                for m in part.modules()
+                if isinstance(m, _BatchNorm) and m.training
+            ),
+            default=None,
+        )
 
     def init_weights(self) -> None:
         """Random weights as published, then those of ``init_cfg`` where there is one.
@@ -211,7 +273,7 @@ class FasterViT(BaseModule):
         if self.frozen_stages < 0:
             return
         frozen: list[nn.Module] = [self.patch_embed]
-        for i, level in enumerate(self.levels[:self.frozen_stages]):
+        for i, level in enumerate(self.levels[: self.frozen_stages]):
             frozen += [level] + ([getattr(self, f'norm{i}')] if i in self.out_indices else [])
         for module in frozen:
             module.eval()

@@ -4,6 +4,7 @@ The published files are pickles of a dict with ``state_dict`` and training lefto
 ``argparse.Namespace``; names may carry a ``module.`` prefix, and position tables derived from the
 weights are stored beside them.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -22,8 +23,10 @@ from torch import Tensor, nn
 from .errors import ArgumentError, FileError
 from .variants import NUM_STAGES, VARIANTS, WEIGHTS_URL
 
-LICENCE_NOTE = ("NVIDIA's FasterViT weights are under their own non-commercial licence (NVIDIA "
-                'Source Code License-NC), not under the Apache-2.0 licence of this package')
+LICENCE_NOTE = (
+    "NVIDIA's FasterViT weights are under their own non-commercial licence (NVIDIA "
+    'Source Code License-NC), not under the Apache-2.0 licence of this package'
+)
 
 # Containers that a checkpoint may hold beside tensors; none of them runs code when unpickled.
 _HARMLESS_CLASSES = [argparse.Namespace]
@@ -41,6 +44,7 @@ def harmless_classes() -> list[Any]:
     """
     import numpy as np
     from mmengine.logging.history_buffer import HistoryBuffer
+
     core = np._core if hasattr(np, '_core') else np.core
     reconstruct, scalar = core.multiarray._reconstruct, core.multiarray.scalar
     array_types = [np.ndarray, np.dtype, *(type(np.dtype(t)) for t in ('f4', 'f8', 'i4', 'i8'))]
@@ -64,8 +68,10 @@ def load_file(path: str | os.PathLike) -> Any:
         blocked = re.search(r'GLOBAL (\S+)', str(error))
         if blocked:
             reason = f'it holds the class {blocked[1]}, which safe loading refuses'
-        raise ArgumentError(f'checkpoint {path} cannot be loaded ({type(error).__name__}): {reason}; '
-                         'is it a complete PyTorch checkpoint?') from None
+        raise ArgumentError(
+            f'checkpoint {path} cannot be loaded ({type(error).__name__}): {reason}; '
+            'is it a complete PyTorch checkpoint?'
+        ) from None
 
 
 def fetch(checkpoint: str) -> Path:
@@ -94,10 +100,12 @@ def _download(url: str, path: Path) -> None:
     try:
         torch.hub.download_url_to_file(url, str(path))
     except OSError as error:  # urllib's errors among them
-        raise FileError(f'cannot download {url} ({error}); fetch it elsewhere and put it at {path}, '
-                      'or give its path as init_cfg.checkpoint '
-                      '(--cfg-options model.backbone.init_cfg.checkpoint=PATH), or '
-                      'model.backbone.init_cfg=None to start from random weights') from None
+        raise FileError(
+            f'cannot download {url} ({error}); fetch it elsewhere and put it at {path}, '
+            'or give its path as init_cfg.checkpoint '
+            '(--cfg-options model.backbone.init_cfg.checkpoint=PATH), or '
+            'model.backbone.init_cfg=None to start from random weights'
+        ) from None
 
 
 def network_entries(checkpoint: Any, prefix: str | None = None) -> dict[str, Tensor]:
@@ -115,20 +123,30 @@ def network_entries(checkpoint: Any, prefix: str | None = None) -> dict[str, Ten
         if isinstance(checkpoint, Mapping) and isinstance(checkpoint.get(key), Mapping):
             checkpoint = checkpoint[key]
     if not isinstance(checkpoint, Mapping):
-        raise ArgumentError(f'the checkpoint is a {type(checkpoint).__name__}; expected a dict of '
-                         'tensors, or one under state_dict or model')
-    entries = {name.removeprefix('module.'): value for name, value in checkpoint.items()
-               if isinstance(value, Tensor)}
+        raise ArgumentError(
+            f'the checkpoint is a {type(checkpoint).__name__}; expected a dict of '
+            'tensors, or one under state_dict or model'
+        )
+    entries = {
+        name.removeprefix('module.'): value
+        for name, value in checkpoint.items()
+        if isinstance(value, Tensor)
+    }
     if prefix is None:
         whole_model = not any(name.startswith('patch_embed.') for name in entries)
         under = any(name.startswith('backbone.patch_embed.') for name in entries)
         prefix = 'backbone.' if whole_model and under else ''
     elif prefix and not prefix.endswith('.'):
         prefix += '.'
-    entries = {name.removeprefix(prefix): value for name, value in entries.items()
-               if name.startswith(prefix)}
+    entries = {
+        name.removeprefix(prefix): value
+        for name, value in entries.items()
+        if name.startswith(prefix)
+    }
     if not entries:
-        raise ArgumentError('the checkpoint holds no tensors' + (f' under {prefix!r}' * bool(prefix)))
+        raise ArgumentError(
+            'the checkpoint holds no tensors' + (f' under {prefix!r}' * bool(prefix))
+        )
     return entries
 
 
@@ -157,9 +175,14 @@ def recognise_variant(shapes: Mapping[str, Iterable[int]]) -> list[str]:
     stem = shapes.get('patch_embed.conv_down.3.weight', (0, 0))
     hat = 'levels.2.blocks.0.hat_norm1.weight' in shapes
     table = shapes.get('levels.2.blocks.0.pos_embed.relative_bias')
-    return [name for name, v in VARIANTS.items()
-            if (v.dim, v.in_dim) == stem[:2] and v.depths == depths and v.hat[2] == hat
-            and (table is None or table[1] == v.window_size[2]**2)]
+    return [
+        name
+        for name, v in VARIANTS.items()
+        if (v.dim, v.in_dim) == stem[:2]
+        and v.depths == depths
+        and v.hat[2] == hat
+        and (table is None or table[1] == v.window_size[2] ** 2)
+    ]
 
 
 def _listed(names: list[str], most: int = 4) -> str:
@@ -189,21 +212,33 @@ def load_entries(model: nn.Module, entries: Mapping[str, Tensor], source: str) -
     absent = [name for name in own if name not in entries]
     fresh = [name for name in absent if _OUT_NORM.match(name)]
     missing = [name for name in absent if not _OUT_NORM.match(name)]
-    problems = [f'{len(names)} {kind}: {_listed(names)}' for kind, names in (
-        ('missing', missing), ('unexpected', unexpected), ('of another shape', reshaped)) if names]
+    problems = [
+        f'{len(names)} {kind}: {_listed(names)}'
+        for kind, names in (
+            ('missing', missing),
+            ('unexpected', unexpected),
+            ('of another shape', reshaped),
+        )
+        if names
+    ]
     if problems:
         like = recognise_variant({name: value.shape for name, value in entries.items()})
         looks = f'it looks like {" or ".join(like)}' if like else 'it fits no published variant'
-        raise ArgumentError(f'{source} does not fit arch={model.arch!r}; {looks}. Entries '
-                         + '; '.join(problems))
+        raise ArgumentError(
+            f'{source} does not fit arch={model.arch!r}; {looks}. Entries ' + '; '.join(problems)
+        )
     model.load_state_dict({name: entries[name] for name in own if name in entries}, strict=False)
     print_log(f'{source}: loaded {len(own) - len(absent)} entries', logger='current')
     for reason, names in skipped.items():
-        print_log(f'{source}: skipped {len(names)} entries ({reason}): {_listed(names)}',
-                  logger='current')
+        print_log(
+            f'{source}: skipped {len(names)} entries ({reason}): {_listed(names)}', logger='current'
+        )
     if fresh:
-        print_log(f'{source}: {len(fresh)} entries not in it start afresh (norms of the emitted '
-                  f'maps): {_listed(fresh)}', logger='current')
+        print_log(
+            f'{source}: {len(fresh)} entries not in it start afresh (norms of the emitted '
+            f'maps): {_listed(fresh)}',
+            logger='current',
+        )
 
 
 def load_pretrained(model: nn.Module, init_cfg: Mapping[str, Any]) -> None:
@@ -219,11 +254,15 @@ def load_pretrained(model: nn.Module, init_cfg: Mapping[str, Any]) -> None:
         OSError: the file does not exist or cannot be downloaded.
     """
     if init_cfg.get('type') != 'Pretrained' or not init_cfg.get('checkpoint'):
-        raise ArgumentError(f'init_cfg is {dict(init_cfg)}; allowed: None or dict(type=\'Pretrained\', '
-                         'checkpoint=PATH_OR_URL)')
+        raise ArgumentError(
+            f"init_cfg is {dict(init_cfg)}; allowed: None or dict(type='Pretrained', "
+            'checkpoint=PATH_OR_URL)'
+        )
     path = fetch(str(init_cfg['checkpoint']))
     try:
         entries = network_entries(load_file(path), init_cfg.get('prefix'))
     except ValueError as error:
-        raise ArgumentError(f'{path}: {error}' if str(path) not in str(error) else str(error)) from None
+        raise ArgumentError(
+            f'{path}: {error}' if str(path) not in str(error) else str(error)
+        ) from None
     load_entries(model, entries, path.name)

@@ -2,6 +2,7 @@
 
 Attribute names are those of the published checkpoints.
 """
+
 from __future__ import annotations
 
 from timm.layers import DropPath, LayerNorm2d
@@ -25,7 +26,8 @@ class PatchEmbed(nn.Module):
             nn.ReLU(),
             nn.Conv2d(in_dim, dim, 3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(dim, eps=1e-4),
-            nn.ReLU())
+            nn.ReLU(),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv_down(x)
@@ -63,8 +65,7 @@ class Downsample(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.norm = LayerNorm2d(dim, eps=1e-6)
-        self.reduction = nn.Sequential(
-            nn.Conv2d(dim, 2 * dim, 3, stride=2, padding=1, bias=False))
+        self.reduction = nn.Sequential(nn.Conv2d(dim, 2 * dim, 3, stride=2, padding=1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.reduction(self.norm(x))

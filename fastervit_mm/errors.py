@@ -3,6 +3,7 @@
 The command-line tools print that line and leave with status 1; anything else is a defect of ours
 and keeps its traceback.
 """
+
 from __future__ import annotations
 
 import sys

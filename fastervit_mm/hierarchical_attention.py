@@ -6,6 +6,7 @@ by window throughout, so handing them to their windows and back is a reshape: at
 care about the order, only the position tables do (see `positions.token_grid`).
 Source: FasterViT paper, section 3.3. Attribute names are those of the published checkpoints.
 """
+
 from __future__ import annotations
 
 import torch
@@ -85,8 +86,15 @@ class WindowBlock(nn.Module):
         layer_scale: initial value of the per-channel scales gamma3 and gamma4; None: no scales.
     """
 
-    def __init__(self, dim: int, num_heads: int, *, mlp_ratio: float = 4, drop_path: float = 0.0,
-                 layer_scale: float | None = None) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        mlp_ratio: float = 4,
+        drop_path: float = 0.0,
+        layer_scale: float | None = None,
+    ) -> None:
         super().__init__()
         self.pos_embed = PositionEmbedding(dim)
         self.norm1 = nn.LayerNorm(dim)
@@ -112,10 +120,18 @@ class HATBlock(WindowBlock):
     Args: as `WindowBlock`'s; ``layer_scale`` also sets gamma1 and gamma2, the carriers' scales.
     """
 
-    def __init__(self, dim: int, num_heads: int, *, mlp_ratio: float = 4, drop_path: float = 0.0,
-                 layer_scale: float | None = None) -> None:
-        super().__init__(dim, num_heads, mlp_ratio=mlp_ratio, drop_path=drop_path,
-                         layer_scale=layer_scale)
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        mlp_ratio: float = 4,
+        drop_path: float = 0.0,
+        layer_scale: float | None = None,
+    ) -> None:
+        super().__init__(
+            dim, num_heads, mlp_ratio=mlp_ratio, drop_path=drop_path, layer_scale=layer_scale
+        )
         self.hat_pos_embed = PositionEmbedding(dim)
         self.hat_norm1 = nn.LayerNorm(dim)
         self.hat_attn = Attention(dim, num_heads)
@@ -128,12 +144,15 @@ class HATBlock(WindowBlock):
         """All carrier tokens of an image attend to each other: (B, nW*c*c, C) -> the same."""
         carriers = carriers + self.hat_pos_embed(grid).to(carriers.dtype)
         carriers = carriers + self.drop_path(
-            scaled(self.hat_attn(self.hat_norm1(carriers), grid), self.gamma1))
+            scaled(self.hat_attn(self.hat_norm1(carriers), grid), self.gamma1)
+        )
         return carriers + self.drop_path(
-            scaled(self.hat_mlp(self.hat_norm2(carriers)), self.gamma2))
+            scaled(self.hat_mlp(self.hat_norm2(carriers)), self.gamma2)
+        )
 
-    def forward(self, x: Tensor, carriers: Tensor, grid: TokenGrid,
-                carrier_grid: TokenGrid) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, carriers: Tensor, grid: TokenGrid, carrier_grid: TokenGrid
+    ) -> tuple[Tensor, Tensor]:
         """(B*nW, w*w, C) and (B, nW*c*c, C), window by window -> the same shapes."""
         x = x + self.pos_embed(grid).to(x.dtype)
         carriers = self.exchange(carriers, carrier_grid)

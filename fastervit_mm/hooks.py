@@ -1,4 +1,5 @@
 """Training hooks: resuming exactly where a run stopped."""
+
 from __future__ import annotations
 
 import random
@@ -18,9 +19,11 @@ from .registry import HOOKS
 def random_states() -> dict[str, Any]:
     """State of every random number generator of this process, in types safe loading accepts."""
     name, keys, position, has_gauss, cached = np.random.get_state()
-    states = dict(python=random.getstate(),
-                  numpy=(name, [int(key) for key in keys], position, has_gauss, cached),
-                  torch=torch.get_rng_state())
+    states = dict(
+        python=random.getstate(),
+        numpy=(name, [int(key) for key in keys], position, has_gauss, cached),
+        torch=torch.get_rng_state(),
+    )
     if torch.cuda.is_available():
         states['cuda'] = torch.cuda.get_rng_state()
     return states
@@ -107,8 +110,11 @@ class ResumableCheckpointHook(CheckpointHook):
         if states is None:
             return
         if len(states) != get_world_size():
-            print_log(f'the checkpoint was written by {len(states)} processes, this run has '
-                      f'{get_world_size()}: random numbers start anew', logger='current')
+            print_log(
+                f'the checkpoint was written by {len(states)} processes, this run has '
+                f'{get_world_size()}: random numbers start anew',
+                logger='current',
+            )
             return
         set_random_states(states[get_rank()])
 
@@ -117,6 +123,7 @@ class ResumableCheckpointHook(CheckpointHook):
         if isinstance(loop, IterBasedTrainLoop) and loop.iter > 0:
             # mmengine first walks through the batches that the stopped run has seen
             loop.dataloader_iterator = _RestoringIterator(
-                loop.dataloader_iterator, loop.iter, self._restore)
+                loop.dataloader_iterator, loop.iter, self._restore
+            )
         else:
             self._restore()

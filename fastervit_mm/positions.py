@@ -4,6 +4,7 @@ Everything here is a function of weights and grid size, computed in fp32 inside 
 never stored: a stored table goes stale when weights change (EMA, ``.data`` writes) and ties a
 checkpoint to an image size. Source: FasterViT paper, section 3.3, after Swin V2 (arXiv 2111.09883).
 """
+
 from __future__ import annotations
 
 import math
@@ -25,6 +26,7 @@ class TokenGrid(NamedTuple):
         offsets: ((2h-1) * (2w-1), 2) fp32, log-spaced, one for each distinct row/column offset.
         pair_index: (N, N) int64, for query a and key b the row of ``offsets`` of a - b.
     """
+
     coordinates: Tensor
     offsets: Tensor
     pair_index: Tensor
@@ -42,8 +44,14 @@ def log_offsets(side: int, device: torch.device | None = None) -> Tensor:
     return scaled.sign() * torch.log2(scaled.abs() + 1) / math.log2(8)
 
 
-def token_grid(height: int, width: int, *, window: int | None = None, unit: str = 'side',
-               device: torch.device | None = None) -> TokenGrid:
+def token_grid(
+    height: int,
+    width: int,
+    *,
+    window: int | None = None,
+    unit: str = 'side',
+    device: torch.device | None = None,
+) -> TokenGrid:
     """Geometry of a grid of tokens.
 
     Args:
@@ -53,21 +61,26 @@ def token_grid(height: int, width: int, *, window: int | None = None, unit: str 
         unit: 'side' divides coordinates by half of each side, as the ImageNet weights were
             trained; 'token_count' by half of h*w on both axes, as the released detector was.
     """
-    rows, columns = torch.meshgrid(torch.arange(height, device=device),
-                                   torch.arange(width, device=device), indexing='ij')
+    rows, columns = torch.meshgrid(
+        torch.arange(height, device=device), torch.arange(width, device=device), indexing='ij'
+    )
     if window is not None:
         rows, columns = (
             axis.reshape(height // window, window, width // window, window).transpose(1, 2)
-            for axis in (rows, columns))
+            for axis in (rows, columns)
+        )
     rows, columns = rows.reshape(-1), columns.reshape(-1)
     units = (height, width) if unit == 'side' else (height * width, height * width)
     coordinates = torch.stack((centred(rows, units[0]), centred(columns, units[1])), dim=-1)
-    offsets = torch.stack(torch.meshgrid(
-        log_offsets(height, device), log_offsets(width, device), indexing='ij'), dim=-1)
+    offsets = torch.stack(
+        torch.meshgrid(log_offsets(height, device), log_offsets(width, device), indexing='ij'),
+        dim=-1,
+    )
     row_index = rows[:, None] - rows[None, :] + (height - 1)
     column_index = columns[:, None] - columns[None, :] + (width - 1)
-    return TokenGrid(coordinates, offsets.reshape(-1, 2),
-                     row_index * (2 * width - 1) + column_index)
+    return TokenGrid(
+        coordinates, offsets.reshape(-1, 2), row_index * (2 * width - 1) + column_index
+    )
 
 
 class PositionMLP(nn.Module):
@@ -81,8 +94,9 @@ class PositionMLP(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.cpb_mlp = nn.Sequential(nn.Linear(2, HIDDEN), nn.ReLU(),
-                                     nn.Linear(HIDDEN, dim, bias=False))
+        self.cpb_mlp = nn.Sequential(
+            nn.Linear(2, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, dim, bias=False)
+        )
 
     def evaluate(self, points: Tensor) -> Tensor:
         """(M, 2) points -> (M, dim) fp32."""

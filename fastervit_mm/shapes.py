@@ -3,6 +3,7 @@
 Written in COCO's layout (polygons) and, beside it, in ADE20K's (label maps), so that any config's
 ``--data`` takes them. Same seed, same files.
 """
+
 from __future__ import annotations
 
 import json
@@ -24,6 +25,7 @@ CORNERS = {'circle': 48, 'square': 4, 'triangle': 3}
 
 class Shape(NamedTuple):
     """One object: its class, its outline (corners, 2) as x, y in px, and its colour."""
+
     label: str
     outline: np.ndarray
     colour: tuple[int, int, int]
@@ -79,8 +81,11 @@ def draw_scene(rng: np.random.Generator, size: int) -> tuple[Image.Image, Image.
         colour = rng.uniform(0, 255, 3)
         while np.abs(colour - behind).sum() < 120:  # visible
             colour = rng.uniform(0, 255, 3)
-        shape = Shape(label, outline(label, centre, radius, rng.uniform(0, 2 * math.pi)),
-                      tuple(int(c) for c in colour))
+        shape = Shape(
+            label,
+            outline(label, centre, radius, rng.uniform(0, 2 * math.pi)),
+            tuple(int(c) for c in colour),
+        )
         corners = [tuple(corner) for corner in shape.outline]
         ImageDraw.Draw(picture).polygon(corners, fill=shape.colour)
         ImageDraw.Draw(labels).polygon(corners, fill=SEMANTIC_CLASSES.index(label) + 1)
@@ -94,9 +99,15 @@ def annotation(shape: Shape, number: int, image_id: int) -> dict:
     x, y = shape.outline.T
     area = 0.5 * abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))
     box = [x.min(), y.min(), x.max() - x.min(), y.max() - y.min()]
-    return dict(id=number, image_id=image_id, category_id=CLASSES.index(shape.label) + 1,
-                bbox=[round(float(v), 2) for v in box], area=round(float(area), 2), iscrowd=0,
-                segmentation=[[round(float(v), 2) for v in shape.outline.ravel()]])
+    return dict(
+        id=number,
+        image_id=image_id,
+        category_id=CLASSES.index(shape.label) + 1,
+        bbox=[round(float(v), 2) for v in box],
+        area=round(float(area), 2),
+        iscrowd=0,
+        segmentation=[[round(float(v), 2) for v in shape.outline.ravel()]],
+    )
 
 
 def write_split(root: Path, split: str, count: int, size: int, seed: int) -> None:
@@ -107,8 +118,10 @@ def write_split(root: Path, split: str, count: int, size: int, seed: int) -> Non
     for folder in (images, maps, ade_images, root / 'coco' / 'annotations'):
         folder.mkdir(parents=True, exist_ok=True)
     content: dict[str, list] = dict(
-        images=[], annotations=[],
-        categories=[dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)])
+        images=[],
+        annotations=[],
+        categories=[dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)],
+    )
     for i in range(count):
         rng = np.random.default_rng([seed, list(SPLITS).index(split), i])
         picture, labels, shapes = draw_scene(rng, size)
@@ -118,14 +131,14 @@ def write_split(root: Path, split: str, count: int, size: int, seed: int) -> Non
         shutil.copyfile(images / name, ade_images / name)
         content['images'].append(dict(id=i + 1, file_name=name, width=size, height=size))
         for shape in shapes:
-            content['annotations'].append(
-                annotation(shape, len(content['annotations']) + 1, i + 1))
+            content['annotations'].append(annotation(shape, len(content['annotations']) + 1, i + 1))
     with open(root / 'coco' / 'annotations' / f'instances_{coco_name}.json', 'w') as file:
         json.dump(content, file)
 
 
-def write_shapes(root: str | os.PathLike, train: int = 400, val: int = 60, size: int = 192,
-                 seed: int = 0) -> None:
+def write_shapes(
+    root: str | os.PathLike, train: int = 400, val: int = 60, size: int = 192, seed: int = 0
+) -> None:
     """Write the whole data set, in COCO's layout under ``root/coco``, ADE20K's under ``root/ade``.
 
     Does nothing where the same one was written before.

@@ -4,6 +4,7 @@ A stage turns a map into a map of the same size, (B, C, H, W) -> (B, C, H, W); t
 stage, ``downsample``, hangs below it because the published checkpoints name it so, but is called
 by the backbone, after the stage's map was emitted.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .convolution import ConvBlock, Downsample
-from .hierarchical_attention import (CarrierTokens, HATBlock, WindowBlock, scaled,
-                                     upsample_carriers)
+from .hierarchical_attention import CarrierTokens, HATBlock, WindowBlock, scaled, upsample_carriers
 from .positions import token_grid
 from .windows import from_windows, pad_to_windows, to_windows
 
@@ -24,8 +24,11 @@ from .windows import from_windows, pad_to_windows, to_windows
 @contextmanager
 def _running_statistics_kept(module: nn.Module) -> Iterator[None]:
     """BatchNorm's running statistics stay: the forward pass has updated them already."""
-    norms = [(m, m.momentum, m.num_batches_tracked) for m in module.modules()
-             if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    norms = [
+        (m, m.momentum, m.num_batches_tracked)
+        for m in module.modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training
+    ]
     for norm, _, _ in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
@@ -57,8 +60,15 @@ class ConvStage(nn.Module):
         with_cp: activation checkpointing.
     """
 
-    def __init__(self, dim: int, drop_paths: Sequence[float], *, pad_window: int | None = None,
-                 with_downsample: bool = True, with_cp: bool = False) -> None:
+    def __init__(
+        self,
+        dim: int,
+        drop_paths: Sequence[float],
+        *,
+        pad_window: int | None = None,
+        with_downsample: bool = True,
+        with_cp: bool = False,
+    ) -> None:
         super().__init__()
         self.pad_window, self.with_cp = pad_window, with_cp
         self.blocks = nn.ModuleList(ConvBlock(dim, rate) for rate in drop_paths)
@@ -89,17 +99,28 @@ class WindowStage(nn.Module):
         with_cp: activation checkpointing.
     """
 
-    def __init__(self, dim: int, num_heads: int, drop_paths: Sequence[float], *, window: int,
-                 carriers: Callable[[], CarrierTokens] | None = None, do_propagation: bool = False,
-                 mlp_ratio: float = 4, layer_scale: float | None = None,
-                 position_unit: str = 'side', with_downsample: bool = True,
-                 with_cp: bool = False) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        drop_paths: Sequence[float],
+        *,
+        window: int,
+        carriers: Callable[[], CarrierTokens] | None = None,
+        do_propagation: bool = False,
+        mlp_ratio: float = 4,
+        layer_scale: float | None = None,
+        position_unit: str = 'side',
+        with_downsample: bool = True,
+        with_cp: bool = False,
+    ) -> None:
         super().__init__()
         self.window, self.position_unit, self.with_cp = window, position_unit, with_cp
         block = WindowBlock if carriers is None else HATBlock
         self.blocks = nn.ModuleList(
             block(dim, num_heads, mlp_ratio=mlp_ratio, drop_path=rate, layer_scale=layer_scale)
-            for rate in drop_paths)
+            for rate in drop_paths
+        )
         self.global_tokenizer = None if carriers is None else carriers()
         self.do_propagation = do_propagation and carriers is not None
         self.downsample = Downsample(dim) if with_downsample else None
@@ -124,15 +145,18 @@ class WindowStage(nn.Module):
         ct_size = self.global_tokenizer.ct_size
         first = self.global_tokenizer(x)  # (B, C, nH*c, nW*c)
         grid = token_grid(self.window, self.window, unit=self.position_unit, device=x.device)
-        carrier_grid = token_grid(*first.shape[-2:], window=ct_size, unit=self.position_unit,
-                                  device=x.device)
+        carrier_grid = token_grid(
+            *first.shape[-2:], window=ct_size, unit=self.position_unit, device=x.device
+        )
         carriers = to_windows(first, ct_size).reshape(batch, -1, channels)
         windows = to_windows(x, self.window)
         for block in self.blocks:
-            windows, carriers = run_block(block, windows, carriers, grid, carrier_grid,
-                                          with_cp=self.with_cp)
+            windows, carriers = run_block(
+                block, windows, carriers, grid, carrier_grid, with_cp=self.with_cp
+            )
         if self.do_propagation:
             own = carriers.reshape(windows.shape[0], -1, channels)  # (B*nW, c*c, C)
-            windows = windows + scaled(upsample_carriers(own, ct_size, self.window),
-                                       self.blocks[-1].gamma1)
+            windows = windows + scaled(
+                upsample_carriers(own, ct_size, self.window), self.blocks[-1].gamma1
+            )
         return windows

@@ -2,6 +2,7 @@
 
 Sources: FasterViT paper (arXiv 2306.06189), tables S.1 and 1; the published checkpoints.
 """
+
 from __future__ import annotations
 
 import difflib
@@ -35,6 +36,7 @@ class Variant:
         resolution: side of the images the published weights were trained on, in px.
         crop_pct: published share of the image kept by the centre crop in classification.
     """
+
     dim: int
     in_dim: int
     depths: tuple[int, ...]
@@ -57,42 +59,93 @@ class Variant:
 
 
 _SCALED = dict(layer_scale=1e-5, do_propagation=True)
-_21K = Variant(196, 64, (3, 3, 12, 5), (4, 8, 16, 32), (7, 7, 14, 7), hat=(False,) * 4,
-               drop_path_rate=0.42, **_SCALED)
+_21K = Variant(
+    196,
+    64,
+    (3, 3, 12, 5),
+    (4, 8, 16, 32),
+    (7, 7, 14, 7),
+    hat=(False,) * 4,
+    drop_path_rate=0.42,
+    **_SCALED,
+)
 
 VARIANTS: dict[str, Variant] = {
     'fastervit_0': Variant(
-        64, 64, (2, 3, 6, 5), (2, 4, 8, 16), drop_path_rate=0.2,
-        weights='fastervit_0_224_1k.pth.tar', crop_pct=0.875),
+        64,
+        64,
+        (2, 3, 6, 5),
+        (2, 4, 8, 16),
+        drop_path_rate=0.2,
+        weights='fastervit_0_224_1k.pth.tar',
+        crop_pct=0.875,
+    ),
     'fastervit_1': Variant(
-        80, 32, (1, 3, 8, 5), (2, 4, 8, 16), drop_path_rate=0.2,
-        weights='fastervit_1_224_1k.pth.tar'),
+        80,
+        32,
+        (1, 3, 8, 5),
+        (2, 4, 8, 16),
+        drop_path_rate=0.2,
+        weights='fastervit_1_224_1k.pth.tar',
+    ),
     'fastervit_2': Variant(
-        96, 64, (3, 3, 8, 5), (2, 4, 8, 16), drop_path_rate=0.2,
-        weights='fastervit_2_224_1k.pth.tar'),
+        96,
+        64,
+        (3, 3, 8, 5),
+        (2, 4, 8, 16),
+        drop_path_rate=0.2,
+        weights='fastervit_2_224_1k.pth.tar',
+    ),
     'fastervit_3': Variant(
-        128, 64, (3, 3, 12, 5), (2, 4, 8, 16), drop_path_rate=0.3, **_SCALED,
-        weights='fastervit_3_224_1k.pth.tar'),
+        128,
+        64,
+        (3, 3, 12, 5),
+        (2, 4, 8, 16),
+        drop_path_rate=0.3,
+        **_SCALED,
+        weights='fastervit_3_224_1k.pth.tar',
+    ),
     'fastervit_4': Variant(
-        196, 64, (3, 3, 12, 5), (4, 8, 16, 32), drop_path_rate=0.3, **_SCALED,
-        weights='fastervit_4_224_1k.pth.tar'),
+        196,
+        64,
+        (3, 3, 12, 5),
+        (4, 8, 16, 32),
+        drop_path_rate=0.3,
+        **_SCALED,
+        weights='fastervit_4_224_1k.pth.tar',
+    ),
     'fastervit_5': Variant(
-        320, 64, (3, 3, 12, 5), (4, 8, 16, 32), drop_path_rate=0.3, **_SCALED,
-        weights='fastervit_5_224_1k.pth.tar'),
+        320,
+        64,
+        (3, 3, 12, 5),
+        (4, 8, 16, 32),
+        drop_path_rate=0.3,
+        **_SCALED,
+        weights='fastervit_5_224_1k.pth.tar',
+    ),
     'fastervit_6': Variant(
-        320, 64, (3, 3, 16, 8), (4, 8, 16, 32), drop_path_rate=0.5, **_SCALED,
-        weights='fastervit_6_224_1k.pth.tar'),
-    'fastervit_4_21k_224': replace(
-        _21K, weights='fastervit_4_21k_224_w14.pth.tar', crop_pct=0.95),
+        320,
+        64,
+        (3, 3, 16, 8),
+        (4, 8, 16, 32),
+        drop_path_rate=0.5,
+        **_SCALED,
+        weights='fastervit_6_224_1k.pth.tar',
+    ),
+    'fastervit_4_21k_224': replace(_21K, weights='fastervit_4_21k_224_w14.pth.tar', crop_pct=0.95),
     'fastervit_4_21k_384': replace(
-        _21K, weights='fastervit_4_21k_384_w24.pth.tar', resolution=384,
-        window_size=(7, 7, 24, 12)),
+        _21K, weights='fastervit_4_21k_384_w24.pth.tar', resolution=384, window_size=(7, 7, 24, 12)
+    ),
     'fastervit_4_21k_512': replace(
-        _21K, weights='fastervit_4_21k_512_w32.pth.tar', resolution=512,
-        window_size=(7, 7, 32, 16)),
+        _21K, weights='fastervit_4_21k_512_w32.pth.tar', resolution=512, window_size=(7, 7, 32, 16)
+    ),
     'fastervit_4_21k_768': replace(
-        _21K, weights='fastervit_4_21k_768_w48.pth.tar', resolution=768,
-        window_size=(7, 7, 48, 24), crop_pct=0.93),
+        _21K,
+        weights='fastervit_4_21k_768_w48.pth.tar',
+        resolution=768,
+        window_size=(7, 7, 48, 24),
+        crop_pct=0.93,
+    ),
 }
 """Every published network by name."""
 
@@ -109,8 +162,10 @@ def per_stage(name: str, value: int | Sequence[int]) -> tuple[int, ...]:
     if isinstance(value, (int, float)):
         return (value,) * NUM_STAGES
     if len(value) != NUM_STAGES:
-        raise ArgumentError(f'{name} has {len(value)} values {tuple(value)}; give one value or '
-                         f'{NUM_STAGES}, one per stage')
+        raise ArgumentError(
+            f'{name} has {len(value)} values {tuple(value)}; give one value or '
+            f'{NUM_STAGES}, one per stage'
+        )
     return tuple(value)
 
 
@@ -122,12 +177,16 @@ def _did_you_mean(word: str, known: Sequence[str]) -> str:
 def _from_dict(arch: Mapping[str, Any]) -> Variant:
     unknown = [word for word in arch if word not in _WORDS]
     if unknown:
-        raise ArgumentError(f'arch has the unknown word {unknown[0]!r}; '
-                         f'{_did_you_mean(unknown[0], _WORDS)}allowed: {", ".join(_WORDS)}')
+        raise ArgumentError(
+            f'arch has the unknown word {unknown[0]!r}; '
+            f'{_did_you_mean(unknown[0], _WORDS)}allowed: {", ".join(_WORDS)}'
+        )
     missing = [word for word in ('dim', 'in_dim', 'depths', 'num_heads') if word not in arch]
     if missing:
-        raise ArgumentError(f'arch lacks {", ".join(missing)}; a dict needs dim, in_dim, depths and '
-                         'num_heads (the other words have defaults)')
+        raise ArgumentError(
+            f'arch lacks {", ".join(missing)}; a dict needs dim, in_dim, depths and '
+            'num_heads (the other words have defaults)'
+        )
     words = dict(arch)
     for name in _PER_STAGE:
         if name in words:
@@ -140,26 +199,37 @@ def _check(variant: Variant) -> None:
     for i in (2, 3):
         channels, heads = variant.channels[i], variant.num_heads[i]
         if heads < 1 or channels % heads:
-            raise ArgumentError(f'num_heads[{i}] is {heads}; it must divide the {channels} channels '
-                             f'of stage {i}')
+            raise ArgumentError(
+                f'num_heads[{i}] is {heads}; it must divide the {channels} channels of stage {i}'
+            )
     if any(variant.hat[:2]):
-        raise ArgumentError(f'hat is {variant.hat}; stages 0 and 1 are convolutional and have no '
-                         'carrier tokens, so its first two values must be False')
+        raise ArgumentError(
+            f'hat is {variant.hat}; stages 0 and 1 are convolutional and have no '
+            'carrier tokens, so its first two values must be False'
+        )
     if min(variant.window_size) < 1:
         raise ArgumentError(f'window_size is {variant.window_size}; each must be at least 1 token')
     for i, hat in enumerate(variant.hat):
         if hat and not 1 <= variant.ct_size <= variant.window_size[i]:
-            raise ArgumentError(f'ct_size is {variant.ct_size}; it must lie between 1 and the '
-                             f'window_size of stage {i}, which is {variant.window_size[i]}')
+            raise ArgumentError(
+                f'ct_size is {variant.ct_size}; it must lie between 1 and the '
+                f'window_size of stage {i}, which is {variant.window_size[i]}'
+            )
     if min(variant.depths) < 1:
         raise ArgumentError(f'depths is {variant.depths}; every stage needs at least 1 block')
     if not 0 <= variant.drop_path_rate < 1:
-        raise ArgumentError(f'drop_path_rate is {variant.drop_path_rate}; it must be at least 0 and '
-                         'below 1')
+        raise ArgumentError(
+            f'drop_path_rate is {variant.drop_path_rate}; it must be at least 0 and below 1'
+        )
 
 
-def resolve_variant(arch: str | Mapping[str, Any], *, window_size: int | Sequence[int] | None = None,
-                    ct_size: int | None = None, drop_path_rate: float | None = None) -> Variant:
+def resolve_variant(
+    arch: str | Mapping[str, Any],
+    *,
+    window_size: int | Sequence[int] | None = None,
+    ct_size: int | None = None,
+    drop_path_rate: float | None = None,
+) -> Variant:
     """The network that ``arch`` names or describes, with what the caller overrides.
 
     Args:
@@ -176,8 +246,10 @@ def resolve_variant(arch: str | Mapping[str, Any], *, window_size: int | Sequenc
     elif arch in VARIANTS:
         variant = VARIANTS[arch]
     else:
-        raise ArgumentError(f'arch is {arch!r}; {_did_you_mean(arch, list(VARIANTS))}'
-                         f'allowed: {", ".join(VARIANTS)}, or a dict')
+        raise ArgumentError(
+            f'arch is {arch!r}; {_did_you_mean(arch, list(VARIANTS))}'
+            f'allowed: {", ".join(VARIANTS)}, or a dict'
+        )
     changes: dict[str, Any] = {}
     if window_size is not None:
         changes['window_size'] = per_stage('window_size', window_size)

@@ -1,4 +1,5 @@
 """Cutting a map into windows and putting it back; where carrier tokens are pooled from."""
+
 from __future__ import annotations
 
 import torch
@@ -10,7 +11,8 @@ CARRIER_POOLINGS = ('aligned', 'stretched')
 
 def pad_to_windows(x: Tensor, window: int) -> Tensor:
     """(B, C, H, W) with zeros below and to the right, so that both sides are multiples of
-    ``window`` px."""
+    ``window`` px.
+    """
     height, width = x.shape[-2:]
     return F.pad(x, (0, -width % window, 0, -height % window))
 
@@ -43,8 +45,9 @@ def carrier_kernel(window: int, ct_size: int) -> int:
     return 2 * window - (2 * ct_size - 1) * (window // ct_size)
 
 
-def carrier_positions(side: int, window: int, ct_size: int, rule: str = 'aligned',
-                      device: torch.device | None = None) -> tuple[Tensor, int]:
+def carrier_positions(
+    side: int, window: int, ct_size: int, rule: str = 'aligned', device: torch.device | None = None
+) -> tuple[Tensor, int]:
     """First pixels, (ct_size * side / window,), and kernel, px, of the carriers along one axis.
 
     Args:
@@ -75,5 +78,6 @@ def pool_carriers(x: Tensor, window: int, ct_size: int, rule: str = 'aligned') -
     height, width = x.shape[-2:]
     rows, columns = (
         averaging_matrix(side, *carrier_positions(side, window, ct_size, rule, x.device), x.dtype)
-        for side in (height, width))
+        for side in (height, width)
+    )
     return rows @ (x @ columns.t())

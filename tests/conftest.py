@@ -1,4 +1,5 @@
 """What several tests share: small networks, published-format weights, real photographs."""
+
 import json
 import os
 import sys
@@ -24,9 +25,12 @@ SMALL = dict(dim=16, in_dim=8, depths=(1, 1, 2, 1), num_heads=(1, 1, 2, 4))
 def official_keys() -> dict:
     """Names and shapes of every published checkpoint, by our variant names."""
     published = json.loads((DATA / 'official_checkpoint_keys.json').read_text())
-    return {name.replace('faster_vit', 'fastervit').removesuffix('_224')
-            if '21k' not in name else name.replace('faster_vit', 'fastervit'): entry
-            for name, entry in published.items()}
+    return {
+        name.replace('faster_vit', 'fastervit').removesuffix('_224')
+        if '21k' not in name
+        else name.replace('faster_vit', 'fastervit'): entry
+        for name, entry in published.items()
+    }
 
 
 def published_tensor(name: str, shape: list[int]) -> torch.Tensor:

@@ -1,4 +1,5 @@
 """What a user relies on: any size, gradients, modes, states, and errors that say what to do."""
+
 import copy
 import pickle
 
@@ -40,7 +41,8 @@ def test_any_size_gives_maps_of_the_promised_shapes(evaluated, height, width, ba
     with torch.no_grad():
         maps = evaluated(torch.randn(batch, 3, height, width))
     assert [tuple(m.shape) for m in maps] == [
-        (batch, 16 * 2**i, halved(height, 2 + i), halved(width, 2 + i)) for i in range(4)]
+        (batch, 16 * 2**i, halved(height, 2 + i), halved(width, 2 + i)) for i in range(4)
+    ]
     assert all(torch.isfinite(m).all() for m in maps)
 
 
@@ -48,7 +50,8 @@ def test_any_size_gives_maps_of_the_promised_shapes(evaluated, height, width, ba
 def test_extreme_sizes(evaluated, size):
     with torch.no_grad():
         assert evaluated(torch.randn(1, 3, *size))[3].shape[-2:] == tuple(
-            halved(s, 5) for s in size)
+            halved(s, 5) for s in size
+        )
 
 
 def transpose_weights(model: FasterViT) -> FasterViT:
@@ -161,8 +164,11 @@ def test_frozen_stages(frozen):
     expected = []
     for name, parameter in model.named_parameters():
         part = name.split('.')[0]
-        stage = -1 if part == 'patch_embed' else int(
-            name.split('.')[1] if part == 'levels' else part[-1])
+        stage = (
+            -1
+            if part == 'patch_embed'
+            else int(name.split('.')[1] if part == 'levels' else part[-1])
+        )
         expected.append(stage < frozen)
         assert parameter.requires_grad == (stage >= frozen), name
     assert any(expected) == (frozen >= 0) and all(expected) == (frozen == 4)
@@ -185,8 +191,9 @@ def test_norm_eval_keeps_batch_norm_still_in_training():
 def test_checkpointing_gives_the_same_gradients_and_statistics(norm_eval):
     results = []
     for with_cp in (False, True):
-        model = build(dict(PROPAGATING, drop_path_rate=0.3), with_cp=with_cp,
-                      norm_eval=norm_eval).train()
+        model = build(
+            dict(PROPAGATING, drop_path_rate=0.3), with_cp=with_cp, norm_eval=norm_eval
+        ).train()
         torch.manual_seed(1)
         sum(m.square().mean() for m in model(torch.randn(2, 3, 96, 160))).backward()
         results.append((model.state_dict(), {n: p.grad for n, p in model.named_parameters()}))
@@ -200,7 +207,8 @@ def test_checkpointing_keeps_fewer_activations():
         sizes = []
         model = build(with_cp=with_cp).train()
         with torch.autograd.graph.saved_tensors_hooks(
-                lambda t, sizes=sizes: sizes.append(t.numel()) or t, lambda t: t):
+            lambda t, sizes=sizes: sizes.append(t.numel()) or t, lambda t: t
+        ):
             model(torch.randn(2, 3, 128, 128))
         kept.append(sum(sizes))
     assert kept[1] < 0.6 * kept[0]
@@ -213,7 +221,11 @@ def test_only_what_is_emitted_is_built_and_in_the_order_asked_for():
     maps = model(torch.randn(2, 3, 64, 64))
     assert [m.shape[1] for m in maps] == [64, 16]
     assert {n.split('.')[0] for n in model.state_dict()} == {
-        'patch_embed', 'levels', 'norm0', 'norm2'}
+        'patch_embed',
+        'levels',
+        'norm0',
+        'norm2',
+    }
 
 
 def test_padding_of_all_stages_changes_values_not_shapes():
@@ -228,33 +240,47 @@ def test_drop_path_rises_from_zero_to_its_rate():
     assert rates == [[0], [pytest.approx(0.1), 0.2], [pytest.approx(0.3), 0.4]]
 
 
-@pytest.mark.parametrize('arguments, expected', [
-    (dict(arch='fastervit_21k'), r"arch is 'fastervit_21k'; did you mean .*fastervit_"),
-    (dict(arch=dict(SMALL, depth=3)), r"unknown word 'depth'; did you mean 'depths'"),
-    (dict(arch=dict(dim=16)), 'arch lacks in_dim, depths, num_heads'),
-    (dict(arch=dict(SMALL, depths=(1, 1))), 'depths.* has 2 values'),
-    (dict(arch=dict(SMALL, num_heads=3)), r'num_heads\[2\] is 3; it must divide the 64 channels'),
-    (dict(arch=dict(SMALL, hat=(True, False, True, False))), 'hat is .* convolutional'),
-    (dict(out_indices=(0, 4)), r'out_indices is \(0, 4\).* 0 to 3'),
-    (dict(out_indices=()), 'out_indices is'),
-    (dict(ct_size=8), 'ct_size is 8; .* between 1 and .* 7'),
-    (dict(window_size=(7, 7)), 'window_size has 2 values'),
-    (dict(window_size=0), 'window_size'),
-    (dict(drop_path_rate=1.5), 'drop_path_rate is 1.5'),
-    (dict(frozen_stages=5), 'frozen_stages is 5'),
-    (dict(carrier_pooling='mean'), "carrier_pooling is 'mean'; allowed: 'aligned', 'stretched'"),
-    (dict(position_unit='px'), 'position_unit'),
-    (dict(out_norm='ln'), "out_norm is 'ln'; allowed: 'ln2d', 'bn', None"),
-    (dict(in_channels=0), 'in_channels is 0'),
-])
+@pytest.mark.parametrize(
+    'arguments, expected',
+    [
+        (dict(arch='fastervit_21k'), r"arch is 'fastervit_21k'; did you mean .*fastervit_"),
+        (dict(arch=dict(SMALL, depth=3)), r"unknown word 'depth'; did you mean 'depths'"),
+        (dict(arch=dict(dim=16)), 'arch lacks in_dim, depths, num_heads'),
+        (dict(arch=dict(SMALL, depths=(1, 1))), 'depths.* has 2 values'),
+        (
+            dict(arch=dict(SMALL, num_heads=3)),
+            r'num_heads\[2\] is 3; it must divide the 64 channels',
+        ),
+        (dict(arch=dict(SMALL, hat=(True, False, True, False))), 'hat is .* convolutional'),
+        (dict(out_indices=(0, 4)), r'out_indices is \(0, 4\).* 0 to 3'),
+        (dict(out_indices=()), 'out_indices is'),
+        (dict(ct_size=8), 'ct_size is 8; .* between 1 and .* 7'),
+        (dict(window_size=(7, 7)), 'window_size has 2 values'),
+        (dict(window_size=0), 'window_size'),
+        (dict(drop_path_rate=1.5), 'drop_path_rate is 1.5'),
+        (dict(frozen_stages=5), 'frozen_stages is 5'),
+        (
+            dict(carrier_pooling='mean'),
+            "carrier_pooling is 'mean'; allowed: 'aligned', 'stretched'",
+        ),
+        (dict(position_unit='px'), 'position_unit'),
+        (dict(out_norm='ln'), "out_norm is 'ln'; allowed: 'ln2d', 'bn', None"),
+        (dict(in_channels=0), 'in_channels is 0'),
+    ],
+)
 def test_wrong_arguments_say_what_is_allowed(arguments, expected):
     with pytest.raises(ValueError, match=expected):
         FasterViT(**{'arch': SMALL, **arguments})
 
 
-@pytest.mark.parametrize('shape, expected', [
-    ((1, 4, 32, 32), r'shape \(1, 4, 32, 32\); expected \(B, 3, H, W\)'),
-    ((1, 3, 0, 32), 'at least'), ((3, 32, 32), r'expected \(B, 3, H, W\)')])
+@pytest.mark.parametrize(
+    'shape, expected',
+    [
+        ((1, 4, 32, 32), r'shape \(1, 4, 32, 32\); expected \(B, 3, H, W\)'),
+        ((1, 3, 0, 32), 'at least'),
+        ((3, 32, 32), r'expected \(B, 3, H, W\)'),
+    ],
+)
 def test_wrong_images_say_what_is_expected(evaluated, shape, expected):
     with pytest.raises(ValueError, match=expected):
         evaluated(torch.zeros(shape))

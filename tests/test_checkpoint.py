@@ -1,4 +1,5 @@
 """Files in the published format load as they are; whatever does not fit is named."""
+
 import argparse
 import re
 from types import SimpleNamespace
@@ -15,11 +16,21 @@ from fastervit_mm.variants import WEIGHTS_URL
 @pytest.fixture(scope='module')
 def published_file(official_keys, tmp_path_factory):
     """FasterViT-0's file as published: nested, prefixed, with training leftovers."""
-    entries = {f'module.{name}': published_tensor(name, shape)
-               for name, shape in official_keys['fastervit_0']['keys'].items()}
+    entries = {
+        f'module.{name}': published_tensor(name, shape)
+        for name, shape in official_keys['fastervit_0']['keys'].items()
+    }
     path = tmp_path_factory.mktemp('weights') / 'fastervit_0_224_1k.pth.tar'
-    torch.save(dict(epoch=300, arch='faster_vit_0_224', state_dict=entries,
-                    args=argparse.Namespace(lr=0.005, amp=True), metric=82.1), path)
+    torch.save(
+        dict(
+            epoch=300,
+            arch='faster_vit_0_224',
+            state_dict=entries,
+            args=argparse.Namespace(lr=0.005, amp=True),
+            metric=82.1,
+        ),
+        path,
+    )
     return path
 
 
@@ -34,8 +45,11 @@ def test_a_published_file_loads_and_every_entry_is_accounted_for(published_file,
     monkeypatch.setattr('fastervit_mm.checkpoint.print_log', lambda text, **_: lines.append(text))
     model = pretrained(published_file)
     entries = load_file(published_file)['state_dict']
-    assert all(torch.equal(value, entries[f'module.{name}'])
-               for name, value in model.state_dict().items() if not name.startswith('norm'))
+    assert all(
+        torch.equal(value, entries[f'module.{name}'])
+        for name, value in model.state_dict().items()
+        if not name.startswith('norm')
+    )
     counts = [int(re.search(r': .*?(\d+) entries', line)[1]) for line in lines]
     assert len(counts) == 5  # loaded, derived, stored twice, classifier; norms start afresh
     assert sum(counts[:4]) == len(entries) and counts[4] == 8
@@ -48,17 +62,23 @@ def test_weights_load_in_init_weights_not_in_the_constructor(published_file):
 
 
 def test_another_window_fewer_stages_and_other_norms_load(published_file):
-    model = pretrained(published_file, window_size=(7, 7, 10, 5), out_indices=(1, 2),
-                       out_norm='bn').eval()
+    model = pretrained(
+        published_file, window_size=(7, 7, 10, 5), out_indices=(1, 2), out_norm='bn'
+    ).eval()
     assert model(torch.randn(1, 3, 100, 100))[1].shape[-1] == 7
 
 
 def test_a_whole_models_checkpoint_gives_its_backbone(published_file, tmp_path):
     model = pretrained(published_file)
     path = tmp_path / 'detector.pth'
-    torch.save(dict(meta={}, state_dict={f'backbone.{k}': v for k, v in
-                                         model.state_dict().items()} | {
-        'neck.weight': torch.zeros(3)}), path)
+    torch.save(
+        dict(
+            meta={},
+            state_dict={f'backbone.{k}': v for k, v in model.state_dict().items()}
+            | {'neck.weight': torch.zeros(3)},
+        ),
+        path,
+    )
     for prefix in (None, 'backbone', 'backbone.'):
         other = FasterViT(init_cfg=dict(type='Pretrained', checkpoint=str(path), prefix=prefix))
         other.init_weights()
@@ -68,19 +88,37 @@ def test_a_whole_models_checkpoint_gives_its_backbone(published_file, tmp_path):
 def test_the_wrong_variant_is_named(official_keys, tmp_path):
     """FasterViT-2's names and shapes into FasterViT-3, without their memory."""
     path = tmp_path / 'two.pth'
-    torch.save(dict(state_dict={name: torch.zeros(()).expand(shape) for name, shape in
-                                official_keys['fastervit_2']['keys'].items()}), path)
-    with pytest.raises(ValueError, match=r"does not fit arch='fastervit_3'; it looks like "
-                                         r'fastervit_2\. Entries \d+ missing: levels.*shape'):
+    torch.save(
+        dict(
+            state_dict={
+                name: torch.zeros(()).expand(shape)
+                for name, shape in official_keys['fastervit_2']['keys'].items()
+            }
+        ),
+        path,
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"does not fit arch='fastervit_3'; it looks like "
+        r'fastervit_2\. Entries \d+ missing: levels.*shape',
+    ):
         pretrained(path, arch='fastervit_3')
 
 
-@pytest.mark.parametrize('change, expected', [
-    (lambda e: e.pop('levels.2.blocks.0.hat_attn.qkv.weight'),
-     '1 missing: levels.2.blocks.0.hat_attn.qkv.weight'),
-    (lambda e: e.update(extra=torch.zeros(1)), '1 unexpected: extra'),
-    (lambda e: e.update({'patch_embed.conv_down.0.weight': torch.zeros(8, 4, 3, 3)}),
-     r'1 of another shape: patch_embed.conv_down.0.weight \(8, 4, 3, 3\) for \(8, 3, 3, 3\)')])
+@pytest.mark.parametrize(
+    'change, expected',
+    [
+        (
+            lambda e: e.pop('levels.2.blocks.0.hat_attn.qkv.weight'),
+            '1 missing: levels.2.blocks.0.hat_attn.qkv.weight',
+        ),
+        (lambda e: e.update(extra=torch.zeros(1)), '1 unexpected: extra'),
+        (
+            lambda e: e.update({'patch_embed.conv_down.0.weight': torch.zeros(8, 4, 3, 3)}),
+            r'1 of another shape: patch_embed.conv_down.0.weight \(8, 4, 3, 3\) for \(8, 3, 3, 3\)',
+        ),
+    ],
+)
 def test_anything_unexplained_raises_with_its_name(change, expected, tmp_path):
     entries = dict(FasterViT(SMALL).state_dict())
     change(entries)
@@ -114,10 +152,14 @@ def test_urls_are_fetched_once_and_the_licence_is_named(tmp_path, monkeypatch):
     def download(url, path):
         fetched.append(url)
         open(path, 'wb').close()
+
     monkeypatch.setattr('torch.hub.download_url_to_file', download)
     url = WEIGHTS_URL + VARIANTS['fastervit_2'].weights
-    assert fetch(url) == fetch(url) == tmp_path / 'hub' / 'checkpoints' / (
-        'fastervit_2_224_1k.pth.tar')
+    assert (
+        fetch(url)
+        == fetch(url)
+        == tmp_path / 'hub' / 'checkpoints' / ('fastervit_2_224_1k.pth.tar')
+    )
     assert fetched == [url]
     assert sum('non-commercial' in line for line in lines) == 1
 
@@ -125,6 +167,7 @@ def test_urls_are_fetched_once_and_the_licence_is_named(tmp_path, monkeypatch):
 def test_a_failed_download_says_where_to_put_the_file(tmp_path, monkeypatch):
     def refuse(url, path):
         raise OSError('no route to host')
+
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     monkeypatch.setattr('torch.hub.download_url_to_file', refuse)
     with pytest.raises(OSError, match=r'no route to host.*put it at .*a\.pth') as caught:

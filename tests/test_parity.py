@@ -1,4 +1,5 @@
 """Our network against the published one: maps of four small networks, names of all eleven."""
+
 import json
 
 import numpy as np
@@ -29,8 +30,12 @@ def test_maps_and_logits_equal_the_published_networks(name):
         error = np.abs(ours.numpy()[:, :, ::step, ::step] - theirs).max() / theirs.std()
         assert error < 1e-4, (i, error)
     norm = torch.nn.functional.batch_norm(
-        maps[-1], entries['norm.running_mean'], entries['norm.running_var'],
-        entries['norm.weight'], entries['norm.bias'])
+        maps[-1],
+        entries['norm.running_mean'],
+        entries['norm.running_var'],
+        entries['norm.weight'],
+        entries['norm.bias'],
+    )
     logits = norm.mean((2, 3)) @ entries['head.weight'].t() + entries['head.bias']
     theirs = stored['logits']
     assert np.abs(logits.numpy() - theirs).max() / theirs.std() < 1e-4

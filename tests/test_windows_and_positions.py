@@ -1,12 +1,19 @@
 """The small pure functions: windows, carrier positions, coordinates."""
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fastervit_mm.positions import RelativePositionBias, centred, log_offsets, token_grid
-from fastervit_mm.windows import (averaging_matrix, carrier_positions, from_windows,
-                                  pad_to_windows, pool_carriers, to_windows)
+from fastervit_mm.windows import (
+    averaging_matrix,
+    carrier_positions,
+    from_windows,
+    pad_to_windows,
+    pool_carriers,
+    to_windows,
+)
 
 
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 8))
@@ -24,15 +31,18 @@ def test_a_window_holds_its_own_pixels_in_raster_order():
     assert to_windows(x, 2)[1].flatten().tolist() == [2, 3, 8, 9]
 
 
-@pytest.mark.parametrize('side, window, ct_size, rule, starts, kernel', [
-    (14, 7, 2, 'aligned', [0, 3, 6, 9], 5),
-    (14, 7, 2, 'stretched', [0, 3, 6, 9], 5),
-    (7, 7, 2, 'aligned', [0, 2], 5),  # -0.75 and 2.75 held inside
-    (21, 7, 2, 'aligned', [0, 3, 6, 10, 13, 16], 5),
-    (84, 7, 2, 'stretched', [3 * i for i in range(24)], 15),
-    (14, 7, 1, 'aligned', [0, 7], 7),
-    (14, 7, 3, 'aligned', [0, 2, 4, 6, 8, 10], 4),
-])
+@pytest.mark.parametrize(
+    'side, window, ct_size, rule, starts, kernel',
+    [
+        (14, 7, 2, 'aligned', [0, 3, 6, 9], 5),
+        (14, 7, 2, 'stretched', [0, 3, 6, 9], 5),
+        (7, 7, 2, 'aligned', [0, 2], 5),  # -0.75 and 2.75 held inside
+        (21, 7, 2, 'aligned', [0, 3, 6, 10, 13, 16], 5),
+        (84, 7, 2, 'stretched', [3 * i for i in range(24)], 15),
+        (14, 7, 1, 'aligned', [0, 7], 7),
+        (14, 7, 3, 'aligned', [0, 2, 4, 6, 8, 10], 4),
+    ],
+)
 def test_carrier_positions(side, window, ct_size, rule, starts, kernel):
     start, size = carrier_positions(side, window, ct_size, rule)
     assert (start.tolist(), size) == (starts, kernel)
@@ -43,15 +53,17 @@ def test_aligned_carriers_stay_on_their_own_window(windows, window, data):
     ct_size = data.draw(st.integers(1, window))
     start, kernel = carrier_positions(windows * window, window, ct_size)
     centre = start + kernel / 2
-    assert torch.equal((centre / window).floor().long(),
-                       torch.arange(windows).repeat_interleave(ct_size))
+    assert torch.equal(
+        (centre / window).floor().long(), torch.arange(windows).repeat_interleave(ct_size)
+    )
     assert start.min() >= 0 and start.max() + kernel <= windows * window
 
 
 def test_both_rules_agree_at_two_windows():
     for window in range(2, 50):
-        stretched, aligned = (carrier_positions(2 * window, window, 2, rule)
-                              for rule in ('stretched', 'aligned'))
+        stretched, aligned = (
+            carrier_positions(2 * window, window, 2, rule) for rule in ('stretched', 'aligned')
+        )
         assert torch.equal(stretched[0], aligned[0]) and stretched[1] == aligned[1]
 
 
@@ -63,8 +75,15 @@ def test_pooling_is_average_pooling_where_that_exists():
     assert torch.allclose(rows.sum(1), torch.ones(6))
 
 
-@pytest.mark.parametrize('side, expected', [(7, [-1, -2 / 3, -1 / 3, 0, 1 / 3, 2 / 3, 1]),
-                                            (4, [-1, -0.5, 0, 0.5]), (1, [0]), (2, [-1, 0])])
+@pytest.mark.parametrize(
+    'side, expected',
+    [
+        (7, [-1, -2 / 3, -1 / 3, 0, 1 / 3, 2 / 3, 1]),
+        (4, [-1, -0.5, 0, 0.5]),
+        (1, [0]),
+        (2, [-1, 0]),
+    ],
+)
 def test_coordinates(side, expected):
     assert torch.allclose(centred(torch.arange(side), side), torch.tensor(expected).float())
 
@@ -73,7 +92,7 @@ def test_log_offsets_are_odd_and_finite_down_to_one_token():
     assert log_offsets(1).tolist() == [0]
     offsets = log_offsets(7)
     assert torch.allclose(offsets, -offsets.flip(0)) and offsets[6] == 0
-    assert offsets[-1] == pytest.approx(torch.log2(torch.tensor(9.)).item() / 3)
+    assert offsets[-1] == pytest.approx(torch.log2(torch.tensor(9.0)).item() / 3)
 
 
 def test_token_count_unit_divides_by_half_the_tokens():

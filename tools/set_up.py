@@ -6,6 +6,7 @@ Makes a virtual environment with the pinned torch, the compiled operators of mmc
 libraries and this package in editable mode. A second run checks and returns within seconds.
 Standard library only: it runs before anything is installed.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -27,6 +28,7 @@ MIN_PYTHON = (3, 10)
 
 class Line(NamedTuple):
     """One of the two OpenMMLab package lines."""
+
     mmcv: str
     torch: str
     setuptools: str
@@ -38,8 +40,10 @@ LINES = {
     'maintained': Line('onedl-mmcv==2.3.6', '2.11.0', 'setuptools>=80,<82', 580, 11),
     'original': Line('mmcv==2.1.0', '2.5.1', 'setuptools<81', 550, 8),
 }
-PREBUILT = ('onedl-mmcv has prebuilt CUDA wheels for Python 3.10 (torch 2.4.1, 2.8) and Python '
-            '3.12 (torch 2.9, 2.10, 2.12), CUDA 12.8 to 13.0')
+PREBUILT = (
+    'onedl-mmcv has prebuilt CUDA wheels for Python 3.10 (torch 2.4.1, 2.8) and Python '
+    '3.12 (torch 2.9, 2.10, 2.12), CUDA 12.8 to 13.0'
+)
 
 
 class SetUpError(Exception):
@@ -60,11 +64,15 @@ def missing_tools() -> list[str]:
         import ensurepip  # noqa: F401
         import venv  # noqa: F401
     except ImportError:
-        found.append(f'the venv module is missing; install python{version}-venv '
-                     '(Debian, Ubuntu: apt install python3-venv)')
+        found.append(
+            f'the venv module is missing; install python{version}-venv '
+            '(Debian, Ubuntu: apt install python3-venv)'
+        )
     if not (Path(sysconfig.get_paths()['include']) / 'Python.h').is_file():
-        found.append(f'Python.h is missing; install python{version}-dev '
-                     '(Debian, Ubuntu: apt install python3-dev)')
+        found.append(
+            f'Python.h is missing; install python{version}-dev '
+            '(Debian, Ubuntu: apt install python3-dev)'
+        )
     if not shutil.which(os.environ.get('CXX', 'c++').split()[0]) and not shutil.which('g++'):
         found.append('a C++ compiler is missing; install g++ (Debian, Ubuntu: apt install g++)')
     return found
@@ -98,14 +106,18 @@ def operator_kind(driver: str | None, nvcc: str | None, min_driver: int) -> str:
     if driver is None:
         return 'cpu'
     if int(driver.split('.')[0]) < min_driver:
-        raise SetUpError(f'the NVIDIA driver is {driver}, the pinned torch needs {min_driver} or '
-                         'newer; update the driver, or set CUDA_VISIBLE_DEVICES=-1 and '
-                         'FASTERVIT_MM_OPS=cpu to work on the CPU')
+        raise SetUpError(
+            f'the NVIDIA driver is {driver}, the pinned torch needs {min_driver} or '
+            'newer; update the driver, or set CUDA_VISIBLE_DEVICES=-1 and '
+            'FASTERVIT_MM_OPS=cpu to work on the CPU'
+        )
     if nvcc is None:
-        raise SetUpError('there is an NVIDIA GPU but no nvcc, so the CUDA operators cannot be '
-                         'built; install the CUDA toolkit that fits the pinned torch and put '
-                         f'nvcc on PATH, or use a prebuilt wheel ({PREBUILT}), or set '
-                         'FASTERVIT_MM_OPS=cpu for operators that work on the CPU only')
+        raise SetUpError(
+            'there is an NVIDIA GPU but no nvcc, so the CUDA operators cannot be '
+            'built; install the CUDA toolkit that fits the pinned torch and put '
+            f'nvcc on PATH, or use a prebuilt wheel ({PREBUILT}), or set '
+            'FASTERVIT_MM_OPS=cpu for operators that work on the CPU only'
+        )
     return 'cuda'
 
 
@@ -121,8 +133,10 @@ def chosen_kind(line: Line) -> str:
 def wheel_folder(line: Line, kind: str) -> Path:
     """Where the built operators are kept: one folder per mmcv, torch, Python and CUDA or not."""
     cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
-    name = (f'{line.mmcv.replace("==", "-")}-torch{line.torch}-'
-            f'cp{sys.version_info[0]}{sys.version_info[1]}-{kind}')
+    name = (
+        f'{line.mmcv.replace("==", "-")}-torch{line.torch}-'
+        f'cp{sys.version_info[0]}{sys.version_info[1]}-{kind}'
+    )
     return cache / 'fastervit_mm' / 'wheels' / name
 
 
@@ -146,8 +160,9 @@ class Environment:
 
     def operator_failure(self) -> str | None:
         """Why mmcv's compiled operators do not load with the installed torch; None: they do."""
-        probe = subprocess.run([str(self.python), '-c', 'import torch, mmcv._ext'],
-                               capture_output=True, text=True)
+        probe = subprocess.run(
+            [str(self.python), '-c', 'import torch, mmcv._ext'], capture_output=True, text=True
+        )
         if probe.returncode == 0:
             return None
         return (probe.stderr.strip().splitlines() or ['no message'])[-1]
@@ -161,8 +176,10 @@ def follow_build(process: subprocess.Popen, log: Path, minutes: int) -> None:
     def heartbeat() -> None:
         while not done.wait(20):
             elapsed = (time.monotonic() - start) / 60
-            say(f'building: {elapsed:.1f} min of usually about {minutes} min on 2 cores'
-                f'{state["count"]}')
+            say(
+                f'building: {elapsed:.1f} min of usually about {minutes} min on 2 cores'
+                f'{state["count"]}'
+            )
 
     threading.Thread(target=heartbeat, daemon=True).start()
     with log.open('w') as file:
@@ -179,16 +196,40 @@ def build_operators(env: Environment, line: Line, kind: str, folder: Path) -> No
     """Build mmcv's wheel with its operators into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / 'build.log'
-    say(f'building the {kind} operators of {line.mmcv}: usually about {line.minutes} min on 2 '
-        f'cores for the CPU, longer for CUDA; log: {log}')
-    settings = dict(os.environ, MMCV_WITH_OPS='1', FORCE_CUDA='1' if kind == 'cuda' else '0',
-                    PATH=f'{env.python.parent}{os.pathsep}{os.environ["PATH"]}')
+    say(
+        f'building the {kind} operators of {line.mmcv}: usually about {line.minutes} min on 2 '
+        f'cores for the CPU, longer for CUDA; log: {log}'
+    )
+    settings = dict(
+        os.environ,
+        MMCV_WITH_OPS='1',
+        FORCE_CUDA='1' if kind == 'cuda' else '0',
+        PATH=f'{env.python.parent}{os.pathsep}{os.environ["PATH"]}',
+    )
     # pip caches its wheels by version alone, whatever torch they were built for: not here
-    command = [str(env.python), '-m', 'pip', 'wheel', '-v', '--no-cache-dir', '--no-deps',
-               '--no-build-isolation', '--no-binary', line.mmcv.split('==')[0],
-               '-w', str(folder), line.mmcv]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               text=True, errors='replace', env=settings)
+    command = [
+        str(env.python),
+        '-m',
+        'pip',
+        'wheel',
+        '-v',
+        '--no-cache-dir',
+        '--no-deps',
+        '--no-build-isolation',
+        '--no-binary',
+        line.mmcv.split('==')[0],
+        '-w',
+        str(folder),
+        line.mmcv,
+    ]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors='replace',
+        env=settings,
+    )
     follow_build(process, log, line.minutes)
     if process.returncode:
         tail = '\n'.join(log.read_text().splitlines()[-15:])
@@ -210,7 +251,8 @@ def operator_wheel(env: Environment, line: Line, kind: str, *, anew: bool) -> Pa
 
 def install_libraries(env: Environment, line_name: str, kind: str) -> None:
     """The operators, the OpenMMLab libraries and this package; operators that do not load are
-    built again, once."""
+    built again, once.
+    """
     line = LINES[line_name]
     reason = env.operator_failure()
     for anew in (False, True):
@@ -218,14 +260,23 @@ def install_libraries(env: Environment, line_name: str, kind: str) -> None:
             wheel = operator_wheel(env, line, kind, anew=anew)
             env.pip('install', '-q', '--force-reinstall', '--no-deps', str(wheel))
         say('installing the OpenMMLab libraries and this package')
-        env.pip('install', '-q', '-c', str(constraints_file(line_name)), '--no-build-isolation',
-                '-e', f'{ROOT}[{line_name},tests]')
+        env.pip(
+            'install',
+            '-q',
+            '-c',
+            str(constraints_file(line_name)),
+            '--no-build-isolation',
+            '-e',
+            f'{ROOT}[{line_name},tests]',
+        )
         reason = env.operator_failure()
         if reason is None:
             return
         say(f'the operators do not load with this torch: {reason}')
-    raise SetUpError(f'mmcv._ext does not load even after a fresh build: {reason}; '
-                     f'log: {wheel_folder(line, kind)}/build.log')
+    raise SetUpError(
+        f'mmcv._ext does not load even after a fresh build: {reason}; '
+        f'log: {wheel_folder(line, kind)}/build.log'
+    )
 
 
 def constraints_file(line_name: str) -> Path:
@@ -242,8 +293,12 @@ def fingerprint(line_name: str, kind: str) -> str:
 
 
 def is_ready(env: Environment, mark: str) -> bool:
-    return (env.stamp.is_file() and env.stamp.read_text() == mark and env.python.exists()
-            and (ROOT / 'fastervit_mm' / '.mim' / 'configs').exists())
+    return (
+        env.stamp.is_file()
+        and env.stamp.read_text() == mark
+        and env.python.exists()
+        and (ROOT / 'fastervit_mm' / '.mim' / 'configs').exists()
+    )
 
 
 def set_up(line_name: str, env: Environment) -> None:
@@ -259,8 +314,21 @@ def set_up(line_name: str, env: Environment) -> None:
     env.create()
     say(f'installing torch {line.torch} (about 5 GB on disk)')
     env.pip('install', '-q', '--upgrade', 'pip')
-    env.pip('install', '-q', '-c', str(constraints_file(line_name)), 'torch', 'torchvision',
-            'timm', 'numpy', line.setuptools, 'wheel', 'ninja', 'packaging', 'psutil')
+    env.pip(
+        'install',
+        '-q',
+        '-c',
+        str(constraints_file(line_name)),
+        'torch',
+        'torchvision',
+        'timm',
+        'numpy',
+        line.setuptools,
+        'wheel',
+        'ninja',
+        'packaging',
+        'psutil',
+    )
     install_libraries(env, line_name, kind)
     env.stamp.write_text(mark)
     say(f'ready after {(time.monotonic() - start) / 60:.1f} min: {env.folder}')
@@ -268,10 +336,18 @@ def set_up(line_name: str, env: Environment) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--line', choices=sorted(LINES), default='maintained',
-                        help='OpenMMLab package line (default: maintained)')
-    parser.add_argument('--venv', type=Path, default=None,
-                        help='virtual environment (default: .venv, .venv-original)')
+    parser.add_argument(
+        '--line',
+        choices=sorted(LINES),
+        default='maintained',
+        help='OpenMMLab package line (default: maintained)',
+    )
+    parser.add_argument(
+        '--venv',
+        type=Path,
+        default=None,
+        help='virtual environment (default: .venv, .venv-original)',
+    )
     args = parser.parse_args()
     folder = args.venv or ROOT / ('.venv' if args.line == 'maintained' else f'.venv-{args.line}')
     try:

@@ -1,15 +1,24 @@
 """Evaluate a checkpoint, and draw or keep its predictions.
 
-    python tools/test.py CONFIG CHECKPOINT [--show-dir pictures] [--out predictions] ...
+python tools/test.py CONFIG CHECKPOINT [--show-dir pictures] [--out predictions] ...
 """
+
 import argparse
 
 from fastervit_mm.errors import exit_on_user_error
 from fastervit_mm.tooling.data_folder import check_data
-from fastervit_mm.tooling.evaluation import (draw_predictions, evaluate_file, keep_predictions,
-                                             use_tta)
-from fastervit_mm.tooling.run_config import (add_common_options, build_runner, check_checkpoint,
-                                             load_config)
+from fastervit_mm.tooling.evaluation import (
+    draw_predictions,
+    evaluate_file,
+    keep_predictions,
+    use_tta,
+)
+from fastervit_mm.tooling.run_config import (
+    add_common_options,
+    build_runner,
+    check_checkpoint,
+    load_config,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -17,13 +26,22 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', nargs='?', help='checkpoint file or URL')
     add_common_options(parser)
-    parser.add_argument('--out', metavar='PATH', help='keep predictions: a .pkl file of a '
-                        'detector, a folder of label maps of a segmentor')
-    parser.add_argument('--eval-only', metavar='PKL', help='evaluate the predictions that a '
-                        "detector's --out kept, without running it")
+    parser.add_argument(
+        '--out',
+        metavar='PATH',
+        help='keep predictions: a .pkl file of a detector, a folder of label maps of a segmentor',
+    )
+    parser.add_argument(
+        '--eval-only',
+        metavar='PKL',
+        help="evaluate the predictions that a detector's --out kept, without running it",
+    )
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
-    parser.add_argument('--show-dir', metavar='FOLDER', help='draw predictions beside the truth; '
-                        'a detector draws to WORK_DIR/TIMESTAMP/FOLDER')
+    parser.add_argument(
+        '--show-dir',
+        metavar='FOLDER',
+        help='draw predictions beside the truth; a detector draws to WORK_DIR/TIMESTAMP/FOLDER',
+    )
     parser.add_argument('--wait-time', type=float, default=2, help='seconds each is shown')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     args = parser.parse_args()

@@ -6,5 +6,8 @@ model = dict(
         drop_path_rate=0.2,
         init_cfg=dict(
             checkpoint='https://huggingface.co/ahatamiz/FasterViT/resolve/main/'
-            'fastervit_1_224_1k.pth.tar')),
-    neck=dict(in_channels=[80, 160, 320, 640]))
+            'fastervit_1_224_1k.pth.tar'
+        ),
+    ),
+    neck=dict(in_channels=[80, 160, 320, 640]),
+)

@@ -6,5 +6,8 @@ model = dict(
         drop_path_rate=0.2,
         init_cfg=dict(
             checkpoint='https://huggingface.co/ahatamiz/FasterViT/resolve/main/'
-            'fastervit_2_224_1k.pth.tar')),
-    neck=dict(in_channels=[96, 192, 384, 768]))
+            'fastervit_2_224_1k.pth.tar'
+        ),
+    ),
+    neck=dict(in_channels=[96, 192, 384, 768]),
+)

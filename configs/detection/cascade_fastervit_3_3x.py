@@ -6,5 +6,8 @@ model = dict(
         drop_path_rate=0.3,
         init_cfg=dict(
             checkpoint='https://huggingface.co/ahatamiz/FasterViT/resolve/main/'
-            'fastervit_3_224_1k.pth.tar')),
-    neck=dict(in_channels=[128, 256, 512, 1024]))
+            'fastervit_3_224_1k.pth.tar'
+        ),
+    ),
+    neck=dict(in_channels=[128, 256, 512, 1024]),
+)

@@ -6,5 +6,8 @@ model = dict(
         drop_path_rate=0.5,
         init_cfg=dict(
             checkpoint='https://huggingface.co/ahatamiz/FasterViT/resolve/main/'
-            'fastervit_4_224_1k.pth.tar')),
-    neck=dict(in_channels=[196, 392, 784, 1568]))
+            'fastervit_4_224_1k.pth.tar'
+        ),
+    ),
+    neck=dict(in_channels=[196, 392, 784, 1568]),
+)

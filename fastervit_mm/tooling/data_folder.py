@@ -1,4 +1,5 @@
 """The data a config reads: pointing it at another folder, and checking it before a run starts."""
+
 from __future__ import annotations
 
 import json
@@ -15,8 +16,10 @@ from ..errors import ArgumentError, FileError
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 EVALUATORS = ('val_evaluator', 'test_evaluator')
-COCO_HELP = ('get COCO 2017 from cocodataset.org (train2017, val2017, annotations) or name another '
-             'folder in that layout with --data FOLDER')
+COCO_HELP = (
+    'get COCO 2017 from cocodataset.org (train2017, val2017, annotations) or name another '
+    'folder in that layout with --data FOLDER'
+)
 
 
 def nested_dicts(node: Any) -> Iterator[dict]:
@@ -56,10 +59,11 @@ def point_to_folder(cfg: Config, folder: str | os.PathLike) -> None:
     for name in EVALUATORS:
         for evaluator in nested_dicts(cfg.get(name)):
             for key, value in evaluator.items():
-                root = next((r for r in roots if isinstance(value, str) and value.startswith(r)),
-                            None)
+                root = next(
+                    (r for r in roots if isinstance(value, str) and value.startswith(r)), None
+                )
                 if root is not None:
-                    evaluator[key] = os.path.join(folder, value[len(root):].lstrip('/'))
+                    evaluator[key] = os.path.join(folder, value[len(root) :].lstrip('/'))
 
 
 def read_categories(annotation_file: str | os.PathLike) -> list[dict]:
@@ -69,11 +73,13 @@ def read_categories(annotation_file: str | os.PathLike) -> list[dict]:
         ArgumentError: not JSON, or without categories.
     """
     try:
-        with open(annotation_file, 'rb') as file, \
-                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        with (
+            open(annotation_file, 'rb') as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
+        ):
             found = list(re.finditer(rb'"categories"\s*:\s*(?=\[)', text))
             if len(found) == 1:
-                rest = text[found[0].end():found[0].end() + 2_000_000].decode(errors='ignore')
+                rest = text[found[0].end() : found[0].end() + 2_000_000].decode(errors='ignore')
                 try:
                     return json.JSONDecoder().raw_decode(rest)[0]
                 except ValueError:
@@ -81,9 +87,11 @@ def read_categories(annotation_file: str | os.PathLike) -> list[dict]:
         with open(annotation_file) as file:
             return json.load(file)['categories']
     except (ValueError, KeyError, TypeError) as error:
-        raise ArgumentError(f'annotation file {annotation_file} is not in COCO format '
-                            f'({type(error).__name__}: {error}); it needs images, annotations and '
-                            'categories') from None
+        raise ArgumentError(
+            f'annotation file {annotation_file} is not in COCO format '
+            f'({type(error).__name__}: {error}); it needs images, annotations and '
+            'categories'
+        ) from None
 
 
 def _joined(root: str | None, path: str) -> Path:
@@ -97,8 +105,11 @@ def _check_exists(path: Path, what: str, remedy: str) -> None:
 
 def head_class_counts(cfg: Config) -> set[int]:
     """Every ``num_classes`` that the model's heads state."""
-    return {node['num_classes'] for node in nested_dicts(cfg.get('model'))
-            if isinstance(node.get('num_classes'), int)}
+    return {
+        node['num_classes']
+        for node in nested_dicts(cfg.get('model'))
+        if isinstance(node.get('num_classes'), int)
+    }
 
 
 def dataset_classes(dataset: dict) -> tuple[str, ...] | None:
@@ -106,6 +117,7 @@ def dataset_classes(dataset: dict) -> tuple[str, ...] | None:
     classes = (dataset.get('metainfo') or {}).get('classes')
     if classes is None and dataset['type'] == 'CocoDataset':
         from mmdet.datasets import CocoDataset
+
         classes = CocoDataset.METAINFO['classes']
     return None if classes is None else tuple(classes)
 
@@ -119,12 +131,14 @@ def _check_coco_classes(cfg: Config, dataset: dict, annotation_file: Path) -> No
         raise ArgumentError(
             f"the config's data set has {len(classes)} classes, {annotation_file} has "
             f'{len(names)} categories, and they differ (for instance {", ".join(odd)}); set '
-            'metainfo.classes of every data set and num_classes of every head')
+            'metainfo.classes of every data set and num_classes of every head'
+        )
     if head_class_counts(cfg) - {len(names)}:
         raise ArgumentError(
             f"num_classes of the config's heads is {sorted(head_class_counts(cfg))}, but "
             f'{annotation_file} has {len(names)} categories; set num_classes of every head to '
-            f'{len(names)}')
+            f'{len(names)}'
+        )
 
 
 def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:

@@ -1,4 +1,5 @@
 """What tools/test.py can do besides evaluating: draw, keep, augment, evaluate what was kept."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -66,6 +67,7 @@ def keep_predictions(cfg: Config, path: str) -> Any | None:
     if not path.endswith(('.pkl', '.pickle')):
         raise ArgumentError(f'--out is {path!r}; for a detector it must end in .pkl')
     from mmdet.evaluation import DumpDetResults
+
     return DumpDetResults(out_file_path=path)
 
 
@@ -76,14 +78,17 @@ def evaluate_file(cfg: Config, path: str) -> None:
         FileError: no such file. ArgumentError: the config is not a detector's.
     """
     if cfg.default_scope != 'mmdet':
-        raise ArgumentError('--eval-only needs the predictions of a detector; a segmentor keeps '
-                            'label maps, which are evaluated by running it')
+        raise ArgumentError(
+            '--eval-only needs the predictions of a detector; a segmentor keeps '
+            'label maps, which are evaluated by running it'
+        )
     if not Path(path).is_file():
         raise FileError(f'--eval-only {path} does not exist; --out writes it')
     from mmdet.registry import DATASETS
     from mmengine.evaluator import Evaluator
     from mmengine.fileio import load
     from mmengine.registry import init_default_scope
+
     init_default_scope(cfg.default_scope)
     evaluator = Evaluator(cfg.test_evaluator)
     evaluator.dataset_meta = DATASETS.build(cfg.test_dataloader.dataset).metainfo

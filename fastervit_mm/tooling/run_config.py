@@ -1,4 +1,5 @@
 """From a config file and command-line options to an mmengine Runner, for both host libraries."""
+
 from __future__ import annotations
 
 import argparse
@@ -17,24 +18,41 @@ from mmengine.runner import Runner
 from ..errors import ArgumentError, FileError
 from .data_folder import point_to_folder
 
-HOST_LIBRARIES = {'mmdet': 'onedl-mmdetection (or mmdet 3.3.0)',
-                  'mmseg': 'onedl-mmsegmentation (or mmsegmentation 1.2.2)'}
+HOST_LIBRARIES = {
+    'mmdet': 'onedl-mmdetection (or mmdet 3.3.0)',
+    'mmseg': 'onedl-mmsegmentation (or mmsegmentation 1.2.2)',
+}
 AMP_DEVICES = ('cuda', 'npu', 'mlu', 'musa')
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Options that training and testing share."""
-    parser.add_argument('--work-dir', help='folder for logs, checkpoints and results '
-                        '(default: work_dirs/NAME_OF_CONFIG)')
-    parser.add_argument('--data', metavar='FOLDER', help='read every data set from this folder, '
-                        'laid out as the config expects (COCO: train2017, val2017, annotations)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='override settings of the config, such as '
-                        'train_dataloader.batch_size=4')
-    parser.add_argument('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none',
-                        help='how the processes of a distributed run were started')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
-                        help=argparse.SUPPRESS)  # given by older launchers
+    parser.add_argument(
+        '--work-dir',
+        help='folder for logs, checkpoints and results (default: work_dirs/NAME_OF_CONFIG)',
+    )
+    parser.add_argument(
+        '--data',
+        metavar='FOLDER',
+        help='read every data set from this folder, '
+        'laid out as the config expects (COCO: train2017, val2017, annotations)',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config, such as train_dataloader.batch_size=4',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm', 'mpi'),
+        default='none',
+        help='how the processes of a distributed run were started',
+    )
+    parser.add_argument(
+        '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS
+    )  # given by older launchers
 
 
 def read_config(path: str) -> Config:
@@ -60,13 +78,15 @@ def check_host_library(cfg: Config) -> None:
     """
     scope = cfg.get('default_scope')
     if scope not in HOST_LIBRARIES:
-        raise ArgumentError(f'default_scope of the config is {scope!r}; allowed: '
-                            f'{", ".join(HOST_LIBRARIES)}')
+        raise ArgumentError(
+            f'default_scope of the config is {scope!r}; allowed: {", ".join(HOST_LIBRARIES)}'
+        )
     try:
         __import__(scope)
     except ModuleNotFoundError as error:
-        raise ArgumentError(f'the config needs {scope} ({error}); install '
-                            f'{HOST_LIBRARIES[scope]}') from None
+        raise ArgumentError(
+            f'the config needs {scope} ({error}); install {HOST_LIBRARIES[scope]}'
+        ) from None
 
 
 def check_checkpoint(path: str) -> str:
@@ -89,8 +109,9 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     cfg.launcher = args.launcher
-    cfg.work_dir = (args.work_dir or cfg.get('work_dir')
-                    or os.path.join('work_dirs', Path(args.config).stem))
+    cfg.work_dir = (
+        args.work_dir or cfg.get('work_dir') or os.path.join('work_dirs', Path(args.config).stem)
+    )
     check_host_library(cfg)
     return cfg
 
@@ -141,18 +162,22 @@ def fit_to_device(cfg: Config) -> None:
     if cfg.get('launcher', 'none') != 'none':
         cfg.sync_bn = None
         cfg.model_wrapper_cfg = ConfigDict(
-            type='MMDistributedDataParallel', broadcast_buffers=False,
-            find_unused_parameters=cfg.get('find_unused_parameters', False))
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
         cfg.env_cfg.dist_cfg = dict(backend='gloo')
         _start_cpu_processes(cfg.launcher)
 
 
 def _start_cpu_processes(launcher: str) -> None:
-    """mmengine's own start selects a CUDA device, which a CPU does not have."""
+    """Mmengine's own start selects a CUDA device, which a CPU does not have."""
     import torch.distributed as dist
+
     if launcher != 'pytorch':
-        raise ArgumentError(f'--launcher {launcher} needs accelerators; on CPUs use --launcher '
-                            'pytorch (torchrun)')
+        raise ArgumentError(
+            f'--launcher {launcher} needs accelerators; on CPUs use --launcher pytorch (torchrun)'
+        )
     if not is_distributed():
         dist.init_process_group(backend='gloo')
 

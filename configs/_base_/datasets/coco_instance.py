@@ -17,36 +17,40 @@ train_pipeline = [
                 dict(
                     type='RandomChoiceResize',
                     scales=[(400, 4200), (500, 4200), (600, 4200)],
-                    keep_ratio=True),
+                    keep_ratio=True,
+                ),
                 dict(
-                    type='RandomCrop', crop_type='absolute_range', crop_size=(384, 600),
-                    allow_negative_crop=True),
-                dict(type='RandomChoiceResize', scales=train_scales, keep_ratio=True)
-            ]
-        ]),
+                    type='RandomCrop',
+                    crop_type='absolute_range',
+                    crop_size=(384, 600),
+                    allow_negative_crop=True,
+                ),
+                dict(type='RandomChoiceResize', scales=train_scales, keep_ratio=True),
+            ],
+        ],
+    ),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(1e-2, 1e-2)),
-    dict(type='PackDetInputs')
+    dict(type='PackDetInputs'),
 ]
 test_meta = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 test_pipeline = [
     dict(type='LoadImageFromFile', backend_args=backend_args),
     dict(type='Resize', scale=(1333, 800), keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='PackDetInputs', meta_keys=test_meta)
+    dict(type='PackDetInputs', meta_keys=test_meta),
 ]
 # images flipped and not; the masks of DetTTAModel cannot be merged, so only boxes come out
 tta_pipeline = [
     dict(type='LoadImageFromFile', backend_args=backend_args),
     dict(
         type='TestTimeAug',
-        transforms=[[dict(type='Resize', scale=(1333, 800), keep_ratio=True)],
-                    [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)],
-                    [dict(type='LoadAnnotations', with_bbox=True)],
-                    [
-                        dict(
-                            type='PackDetInputs',
-                            meta_keys=test_meta + ('flip', 'flip_direction'))
-                    ]])
+        transforms=[
+            [dict(type='Resize', scale=(1333, 800), keep_ratio=True)],
+            [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)],
+            [dict(type='LoadAnnotations', with_bbox=True)],
+            [dict(type='PackDetInputs', meta_keys=test_meta + ('flip', 'flip_direction'))],
+        ],
+    ),
 ]
 
 train_dataloader = dict(
@@ -62,7 +66,9 @@ train_dataloader = dict(
         data_prefix=dict(img='train2017/'),
         filter_cfg=dict(filter_empty_gt=True, min_size=32),
         pipeline=train_pipeline,
-        backend_args=backend_args))
+        backend_args=backend_args,
+    ),
+)
 val_dataloader = dict(
     batch_size=1,
     num_workers=2,
@@ -76,7 +82,9 @@ val_dataloader = dict(
         data_prefix=dict(img='val2017/'),
         test_mode=True,
         pipeline=test_pipeline,
-        backend_args=backend_args))
+        backend_args=backend_args,
+    ),
+)
 test_dataloader = val_dataloader
 
 val_evaluator = dict(
@@ -84,5 +92,6 @@ val_evaluator = dict(
     ann_file=data_root + 'annotations/instances_val2017.json',
     metric=['bbox', 'segm'],
     format_only=False,
-    backend_args=backend_args)
+    backend_args=backend_args,
+)
 test_evaluator = val_evaluator

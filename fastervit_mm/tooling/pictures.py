@@ -1,0 +1,119 @@
+"""Drawing objects and label maps legibly at any image size, and laying pictures side by side."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+MIN_SIDE = 480  # px: smaller images are enlarged before anything is written on them
+
+
+def class_colour(index: int) -> tuple[int, int, int]:
+    """A colour for class ``index``, far from those of its neighbours."""
+    hue = (index * 0.618034) % 1
+    return tuple(int(255 * v) for v in colorsys.hsv_to_rgb(hue, 0.75, 0.95))
+
+
+def enlargement(width: int, height: int) -> int:
+    """Whole factor by which an image is enlarged so that text on it can be read."""
+    return max(1, -(-MIN_SIDE // max(width, height, 1)))
+
+
+def _paint(
+    picture: Image.Image, mask: np.ndarray, colour: tuple[int, int, int], strength: float
+) -> Image.Image:
+    """``picture`` with ``colour`` where ``mask`` (H, W) is set."""
+    alpha = Image.fromarray((mask * 255 * strength).astype(np.uint8)).resize(
+        picture.size, Image.Resampling.NEAREST
+    )
+    return Image.composite(Image.new('RGB', picture.size, colour), picture, alpha)
+
+
+def _write(
+    draw: ImageDraw.ImageDraw,
+    x: float,
+    y: float,
+    text: str,
+    colour: tuple[int, int, int],
+    size: int,
+    limits: tuple[int, int],
+) -> None:
+    """``text`` on a patch of ``colour``, kept inside the picture."""
+    font = ImageFont.load_default(size)
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    width, height = right - left + 6, bottom - top + 6
+    x, y = min(max(x, 0), max(limits[0] - width, 0)), min(max(y, 0), max(limits[1] - height, 0))
+    draw.rectangle([x, y, x + width, y + height], fill=colour)
+    dark = sum(colour) > 380
+    draw.text(
+        (x + 3 - left, y + 3 - top), text, fill=(0, 0, 0) if dark else (255, 255, 255), font=font
+    )
+
+
+def draw_objects(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    labels: Sequence[int],
+    names: Sequence[str],
+    scores: Sequence[float] | None = None,
+    masks: Sequence[np.ndarray] | None = None,
+) -> Image.Image:
+    """Boxes, masks, names and scores on an image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        boxes: (N, 4) x0, y0, x1, y1 in px of ``image``.
+        labels: N class indices into ``names``.
+        scores: N, 0 .. 1; None for the truth.
+        masks: N arrays (H, W) of bool; None where there are none.
+    """
+    height, width = image.shape[:2]
+    factor = enlargement(width, height)
+    picture = Image.fromarray(image).resize(
+        (width * factor, height * factor), Image.Resampling.BICUBIC
+    )
+    for i, label in enumerate(labels if masks is not None else ()):
+        picture = _paint(picture, masks[i], class_colour(label), 0.4)
+    draw = ImageDraw.Draw(picture)
+    line = max(2, max(picture.size) // 400)
+    text_size = max(13, max(picture.size) // 55)
+    for i, label in enumerate(labels):
+        box = [float(v) * factor for v in boxes[i]]
+        draw.rectangle(box, outline=class_colour(label), width=line)
+    for i, label in enumerate(labels):  # text above all lines
+        text = names[label] + ('' if scores is None else f' {scores[i]:.2f}')
+        _write(
+            draw,
+            boxes[i][0] * factor,
+            boxes[i][1] * factor - text_size - 6,
+            text,
+            class_colour(label),
+            text_size,
+            picture.size,
+        )
+    return picture
+
+
+def titled(picture: Image.Image, title: str) -> Image.Image:
+    """``picture`` under a line of text."""
+    size = 18
+    canvas = Image.new('RGB', (picture.width, picture.height + size + 10), 'white')
+    canvas.paste(picture, (0, size + 10))
+    ImageDraw.Draw(canvas).text((4, 4), title, fill='black', font=ImageFont.load_default(size))
+    return canvas
+
+
+def side_by_side(
+    pictures: Sequence[Image.Image], columns: int | None = None, gap: int = 8
+) -> Image.Image:
+    """Pictures in rows of ``columns`` (default: one row), each cell as large as the largest."""
+    columns = columns or len(pictures)
+    width, height = (max(p.size[axis] for p in pictures) + gap for axis in (0, 1))
+    rows = -(-len(pictures) // columns)
+    canvas = Image.new('RGB', (columns * width - gap, rows * height - gap), 'white')
+    for i, picture in enumerate(pictures):
+        canvas.paste(picture, (i % columns * width, i // columns * height))
+    return canvas

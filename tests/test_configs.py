@@ -1,0 +1,116 @@
+"""Every config builds, its parts fit together, and the backbone resolves from other projects."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+CONFIGS = sorted(p for p in (ROOT / 'configs').rglob('*.py') if '_base_' not in p.parts)
+NAMES = [p.stem for p in CONFIGS]
+UNMIRRORED = ('_lsj', '_lld')
+
+
+def build(cfg: Config):
+    """The model of ``cfg`` without memory for its weights."""
+    init_default_scope(cfg.default_scope)
+    if cfg.default_scope == 'mmdet':
+        from mmdet.registry import MODELS
+    else:
+        from mmseg.registry import MODELS
+    with torch.device('meta'):
+        return MODELS.build(cfg.model)
+
+
+def test_config_names_are_unique():
+    assert len(set(NAMES)) == len(NAMES) > 0
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=NAMES)
+def test_config_builds_and_its_channels_fit_the_backbone(path):
+    cfg = Config.fromfile(path)
+    model = build(cfg)
+    channels = list(model.backbone.out_channels)
+    for name in ('neck', 'decode_head', 'auxiliary_head'):
+        part = cfg.model.get(name)
+        if part is None:
+            continue
+        expected = channels
+        if 'in_index' in part:
+            index = part.in_index
+            expected = channels[index] if isinstance(index, int) else [channels[i] for i in index]
+        assert part.in_channels == expected, name
+    assert cfg.auto_scale_lr.base_batch_size > 0
+    assert 'batch' in path.read_text().splitlines()[0] + path.read_text().splitlines()[1]
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=NAMES)
+def test_a_child_differs_in_a_handful_of_lines(path):
+    if 'shapes' not in path.stem:
+        assert len(path.read_text().splitlines()) <= 30
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=NAMES)
+def test_published_weights_belong_to_the_arch(path):
+    from fastervit_mm import VARIANTS
+    from fastervit_mm.variants import WEIGHTS_URL
+
+    backbone = Config.fromfile(path).model.backbone
+    if 'FasterViT' in backbone.type and 'init_cfg' in backbone:
+        assert backbone.init_cfg.checkpoint == WEIGHTS_URL + VARIANTS[backbone.arch].weights
+
+
+def run_python(code: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.mark.parametrize('host', ['mmdet', 'mmseg'])
+def test_the_backbone_resolves_by_name_alone(host, tmp_path):
+    """In another project: no import of ours, no custom_imports, the host's default scope."""
+    code = (
+        f'from mmengine.registry import init_default_scope, DefaultScope\n'
+        f'from {host}.registry import MODELS\n'
+        f'init_default_scope("{host}")\n'
+        'model = MODELS.build(dict(type="fastervit_mm.FasterViT", arch="fastervit_0"))\n'
+        'print(model.out_channels, DefaultScope.get_current_instance().scope_name)'
+    )
+    done = run_python(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f'(64, 128, 256, 512) {host}'
+
+
+def test_import_is_light_and_silent(tmp_path):
+    code = (
+        'import sys, warnings\n'
+        'import mmengine, timm, torch\n'
+        'warnings.simplefilter("error")\n'
+        'import fastervit_mm\n'
+        'heavy = {"mmcv", "mmdet", "mmseg", "cv2", "pycocotools"} & set(sys.modules)\n'
+        'assert not heavy, heavy'
+    )
+    done = run_python(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize('missing', ['mmdet', 'mmseg'])
+def test_either_host_library_may_be_missing(missing, tmp_path):
+    other = {'mmdet': 'mmseg', 'mmseg': 'mmdet'}[missing]
+    code = (
+        f'import sys; sys.modules["{missing}"] = None\n'
+        f'from {other}.registry import MODELS\n'
+        'print(MODELS.build(dict(type="fastervit_mm.FasterViT")).out_strides)'
+    )
+    done = run_python(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == '(4, 8, 16, 32)'
+
+
+def test_without_mmengine_the_error_names_both_lines(tmp_path):
+    done = run_python('import sys; sys.modules["mmengine"] = None\nimport fastervit_mm', tmp_path)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert 'fastervit_mm[maintained]' in last and 'fastervit_mm[original]' in last
