@@ -208,7 +208,8 @@ class FasterViT(BaseModule):
         for i, level in enumerate(self.levels):
             x = level(x)
             if i in self.out_indices:
-                maps[i] = getattr(self, f'norm{i}')(x)
+                # mmcv's RoIAlign reads channels-last maps as if they were not: values get lost
+                maps[i] = getattr(self, f'norm{i}')(x).contiguous()
             if level.downsample is not None:
                 x = level.downsample(x)
         return tuple(maps[i] for i in self.out_indices)

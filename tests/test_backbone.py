@@ -228,6 +228,14 @@ def test_only_what_is_emitted_is_built_and_in_the_order_asked_for():
     }
 
 
+@pytest.mark.parametrize('out_norm', ['ln2d', 'bn', None])
+def test_maps_are_contiguous_because_operators_of_mmcv_rely_on_it(out_norm):
+    x = torch.randn(1, 3, 64, 64)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        model = build(out_norm=out_norm).eval().to(memory_format=memory_format)
+        assert all(m.is_contiguous() for m in model(x.to(memory_format=memory_format)))
+
+
 def test_padding_of_all_stages_changes_values_not_shapes():
     x = torch.randn(1, 3, 100, 140)
     plain, padded = (build(pad_all_stages=p).eval()(x) for p in (False, True))

@@ -21,6 +21,7 @@ FEW = (
     'test_dataloader.num_workers=0',
     'test_dataloader.persistent_workers=False',
     'default_hooks.logger.interval=1',
+    *(f'{loader}_dataloader.dataset.pipeline.2.scale=(96,96)' for loader in ('train', 'val', 'test')),
 )
 
 
