@@ -8,6 +8,7 @@ checkpoint to an image size. Source: FasterViT paper, section 3.3, after Swin V2
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -101,7 +102,7 @@ class PositionMLP(nn.Module):
     def evaluate(self, points: Tensor) -> Tensor:
         """(M, 2) points -> (M, dim) fp32."""
         first, _, last = self.cpb_mlp
-        with torch.autocast(points.device.type, enabled=False):
+        with nullcontext() if points.is_meta else torch.autocast(points.device.type, enabled=False):
             hidden = F.linear(points, first.weight.float(), first.bias.float()).relu()
             return F.linear(hidden, last.weight.float())
 

@@ -4,13 +4,24 @@ They make ``type='fastervit_mm.FasterViT'`` resolve from mmdet, mmseg, mmpretrai
 without ``custom_imports``; the host library's ``default_scope`` stays as it is.
 """
 
-from mmengine.registry import HOOKS as MMENGINE_HOOKS
-from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine import registry as mmengine_registry
 from mmengine.registry import Registry
 
 MODELS = Registry(
-    'model', parent=MMENGINE_MODELS, scope='fastervit_mm', locations=['fastervit_mm.backbone']
+    'model',
+    parent=mmengine_registry.MODELS,
+    scope='fastervit_mm',
+    locations=['fastervit_mm.backbone', 'fastervit_mm.timm_features'],
 )
 HOOKS = Registry(
-    'hook', parent=MMENGINE_HOOKS, scope='fastervit_mm', locations=['fastervit_mm.hooks']
+    'hook',
+    parent=mmengine_registry.HOOKS,
+    scope='fastervit_mm',
+    locations=['fastervit_mm.hooks'],
+)
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optimizer wrapper constructor',
+    parent=mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS,
+    scope='fastervit_mm',
+    locations=['fastervit_mm.layer_decay'],
 )

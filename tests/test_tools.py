@@ -21,7 +21,12 @@ FEW = (
     'test_dataloader.num_workers=0',
     'test_dataloader.persistent_workers=False',
     'default_hooks.logger.interval=1',
-    *(f'{loader}_dataloader.dataset.pipeline.2.scale=(96,96)' for loader in ('train', 'val', 'test')),
+)
+FEW_SHAPES = (
+    *FEW,
+    'train_dataloader.dataset.pipeline.2.scale=(96,96)',
+    'val_dataloader.dataset.pipeline.1.scale=(96,96)',
+    'test_dataloader.dataset.pipeline.1.scale=(96,96)',
 )
 
 
@@ -52,7 +57,7 @@ def environment() -> dict:
     import os
 
     path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-    return dict(os.environ, PATH=path, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='-1')
+    return dict(os.environ, PATH=path, CUDA_VISIBLE_DEVICES='-1')
 
 
 def weights(path: Path) -> dict:
@@ -69,7 +74,7 @@ def train(shapes, work_dir, *options, resume=(), config=SHAPES) -> str:
         work_dir,
         *resume,
         '--cfg-options',
-        *FEW,
+        *FEW_SHAPES,
         *options,
     )
 
@@ -103,7 +108,7 @@ def test_train_stop_resume_test(shapes, tmp_path):
         '--show-dir',
         'drawn',
         '--cfg-options',
-        *FEW,
+        *FEW_SHAPES,
     )
     assert 'coco/segm_mAP' in output
     assert len(list((tmp_path / 'tested').glob('*/drawn/*.jpg'))) == 2
@@ -119,7 +124,7 @@ def test_train_stop_resume_test(shapes, tmp_path):
         tmp_path / 'tested',
         '--tta',
         '--cfg-options',
-        *FEW,
+        *FEW_SHAPES,
     )
     assert 'coco/bbox_mAP' in tta
 
@@ -158,7 +163,7 @@ def test_two_processes_on_a_cpu(shapes, tmp_path):
         tmp_path,
         '--amp',
         '--cfg-options',
-        *FEW,
+        *FEW_SHAPES,
         'train_cfg.max_epochs=1',
     )
     assert output.count('training in fp32 instead of mixed precision') == 1
@@ -188,11 +193,11 @@ def test_auto_scale_lr(shapes, tmp_path):
         tmp_path,
         '--auto-scale-lr',
         '--cfg-options',
-        *FEW,
+        *FEW_SHAPES,
         'train_cfg.max_epochs=1',
         'train_cfg.val_interval=9',
     )
-    assert 'LR has been set based on batch size of 2' in output
+    assert 'Scaling the original LR by 0.25' in output
 
 
 def test_real_photographs(coco_tiny, tmp_path):
@@ -206,6 +211,10 @@ def test_real_photographs(coco_tiny, tmp_path):
         'train_dataloader.dataset.indices=4',
         'val_dataloader.dataset.indices=2',
         'test_dataloader.dataset.indices=2',
+        'model.test_cfg.rcnn.score_thr=0.0',  # a network that has learnt nothing is sure of nothing
+        *(f'model.train_cfg.rcnn.{i}.sampler.num=32' for i in range(3)),
+        'model.train_cfg.rpn_proposal.max_per_img=100',
+        'model.test_cfg.rpn.max_per_img=100',
     ]
     output = run(
         'train.py',

@@ -163,6 +163,7 @@ def fit_to_device(cfg: Config) -> None:
         cfg.sync_bn = None
         cfg.model_wrapper_cfg = ConfigDict(
             type='MMDistributedDataParallel',
+            device_ids=None,
             broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         )

@@ -1,0 +1,12 @@
+# Peer: Cascade Mask R-CNN with ConvNeXt-S, our heads, pipeline and schedule, batch 16
+# (8 GPUs x 2).
+_base_ = '../cascade_fastervit_0_3x.py'
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='fastervit_mm.TimmFeatures',
+        model_name='convnext_small.fb_in1k',
+        drop_path_rate=0.3,
+    ),
+    neck=dict(in_channels=[96, 192, 384, 768]),
+)

@@ -1,0 +1,17 @@
+# Peer: Cascade Mask R-CNN with ResNeXt-101 64x4d, our heads, pipeline and schedule, batch 16
+# (8 GPUs x 2).
+_base_ = '../cascade_fastervit_0_3x.py'
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='ResNeXt',
+        depth=101,
+        groups=64,
+        base_width=4,
+        out_indices=(0, 1, 2, 3),
+        frozen_stages=1,
+        norm_cfg=dict(type='BN', requires_grad=True),
+        init_cfg=dict(type='Pretrained', checkpoint='open-mmlab://resnext101_64x4d'),
+    ),
+    neck=dict(in_channels=[256, 512, 1024, 2048]),
+)

@@ -1,0 +1,21 @@
+# Peer: UperNet with Swin-B, our head, pipeline and schedule, batch 16 (8 GPUs x 2), ADE20K.
+_base_ = '../upernet_fastervit_0_160k.py'
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='SwinTransformer',
+        embed_dims=128,
+        depths=(2, 2, 18, 2),
+        num_heads=(4, 8, 16, 32),
+        window_size=7,
+        drop_path_rate=0.5,
+        out_indices=(0, 1, 2, 3),
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='https://mmassets.onedl.ai/mmsegmentation/v0.5/pretrain/swin/'
+            'swin_base_patch4_window7_224_20220317-e9b98025.pth',
+        ),
+    ),
+    decode_head=dict(in_channels=[128, 256, 512, 1024]),
+    auxiliary_head=dict(in_channels=512),
+)

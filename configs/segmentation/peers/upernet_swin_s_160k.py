@@ -1,0 +1,21 @@
+# Peer: UperNet with Swin-S, our head, pipeline and schedule, batch 16 (8 GPUs x 2), ADE20K.
+_base_ = '../upernet_fastervit_0_160k.py'
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='SwinTransformer',
+        embed_dims=96,
+        depths=(2, 2, 18, 2),
+        num_heads=(3, 6, 12, 24),
+        window_size=7,
+        drop_path_rate=0.3,
+        out_indices=(0, 1, 2, 3),
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='https://mmassets.onedl.ai/mmsegmentation/v0.5/pretrain/swin/'
+            'swin_small_patch4_window7_224_20220317-7ba6d6dd.pth',
+        ),
+    ),
+    decode_head=dict(in_channels=[96, 192, 384, 768]),
+    auxiliary_head=dict(in_channels=384),
+)

@@ -1,0 +1,79 @@
+"""Any timm network as a backbone: the peers that the host libraries do not have, such as ConvNeXt.
+
+mmseg has a wrapper of its own, the maintained mmdet has none; this one serves both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import timm
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from timm.layers import LayerNorm2d
+from torch import Tensor, nn
+
+from .errors import ArgumentError
+from .registry import MODELS
+
+
+@MODELS.register_module()
+class TimmFeatures(BaseModule):
+    """Feature maps of a timm network.
+
+    Args:
+        model_name: of timm, such as 'convnext_tiny.fb_in1k'.
+        out_indices: which of the network's feature maps. Default (0, 1, 2, 3).
+        pretrained: load timm's weights in `init_weights`. Default True.
+        drop_path_rate: default 0.
+        out_norm: put a LayerNorm ``norm{i}`` on each emitted map. Default True.
+        with_cp: activation checkpointing, as timm does it. Default False.
+
+    Attributes:
+        out_channels, out_strides: of the emitted maps.
+
+    Raises:
+        ValueError: timm has no such network, or not these maps.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        pretrained: bool = True,
+        drop_path_rate: float = 0.0,
+        out_norm: bool = True,
+        with_cp: bool = False,
+    ) -> None:
+        super().__init__()
+        if not timm.is_model(model_name):
+            raise ArgumentError(f'model_name is {model_name!r}; timm.list_models() names all')
+        self.model_name, self.pretrained = model_name, pretrained
+        self.create = partial(
+            timm.create_model,
+            model_name,
+            features_only=True,
+            out_indices=tuple(out_indices),
+            drop_path_rate=drop_path_rate,
+        )
+        self.network = self.create()
+        if with_cp:
+            self.network.set_grad_checkpointing(True)
+        self.out_channels = tuple(self.network.feature_info.channels())
+        self.out_strides = tuple(self.network.feature_info.reduction())
+        self.norms = nn.ModuleList(
+            LayerNorm2d(channels) if out_norm else nn.Identity() for channels in self.out_channels
+        )
+
+    def init_weights(self) -> None:
+        """Load timm's weights where ``pretrained`` asks for them; they are downloaded once."""
+        if self.pretrained:
+            print_log(f"loading timm's weights of {self.model_name}", logger='current')
+            self.network.load_state_dict(self.create(pretrained=True).state_dict())
+        self._is_init = True
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) -> a map (B, C_i, H_i, W_i) for each of ``out_indices``."""
+        maps = zip(self.norms, self.network(x), strict=True)
+        return tuple(norm(m).contiguous() for norm, m in maps)

@@ -1,0 +1,33 @@
+"""Convert the authors' released DINO detector to a checkpoint of ours.
+
+    python tools/convert_dino_checkpoint.py RELEASED OUT
+
+RELEASED is DINO_4scale_faster_vit_4_21k_224_ms_coco.pth or a file like it. OUT loads strictly into
+configs/detection/dino_4scale_fastervit_4_21k_224_12e_released.py.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from fastervit_mm.dino_checkpoint import convert_detector
+from fastervit_mm.errors import FileError, exit_on_user_error
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('released', type=Path, help="the authors' file")
+    parser.add_argument('out', type=Path, help='file to write')
+    args = parser.parse_args()
+    converted, skipped = convert_detector(args.released)
+    if not args.out.parent.is_dir():
+        raise FileError(f'{args.out.parent} is not a folder; make it first')
+    torch.save(dict(state_dict=converted, meta=dict(source=args.released.name)), args.out)
+    print(f'{args.out}: {len(converted)} entries')
+    for reason, names in skipped.items():
+        print(f'left out {len(names)} entries: {reason}')
+
+
+if __name__ == '__main__':
+    exit_on_user_error(main)
