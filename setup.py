@@ -27,6 +27,8 @@ def add_mim_folder() -> None:
     if not editable and not {'bdist_wheel', 'build', 'sdist', 'install'} & set(sys.argv):
         return
     folder = ROOT / 'fastervit_mm' / '.mim'
+    if not (ROOT / 'configs').exists() and (folder / 'configs').exists():
+        return  # unpacked from a source package, which carries the folder
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for name in MIM_CONTENT:

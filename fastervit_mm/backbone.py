@@ -34,7 +34,7 @@ def _check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
 
 
 def _check_out_indices(out_indices: Sequence[int]) -> tuple[int, ...]:
-    indices = tuple(out_indices)
+    indices = tuple(out_indices) if isinstance(out_indices, Sequence) else (out_indices,)
     if (
         not indices
         or len(set(indices)) < len(indices)
@@ -123,8 +123,10 @@ class FasterViT(BaseModule):
         _check_choice('position_unit', position_unit, POSITION_UNITS)
         _check_choice('out_norm', out_norm, tuple(OUT_NORMS))
         _check_choice('frozen_stages', frozen_stages, range(-1, NUM_STAGES + 1))
-        if in_channels < 1:
-            raise ArgumentError(f'in_channels is {in_channels}; it must be at least 1')
+        if not isinstance(in_channels, int) or in_channels < 1:
+            raise ArgumentError(
+                f'in_channels is {in_channels!r}; it must be a number of at least 1'
+            )
         variant = resolve_variant(
             arch, window_size=window_size, ct_size=ct_size, drop_path_rate=drop_path_rate
         )

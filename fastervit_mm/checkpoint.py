@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import pickle
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -28,27 +29,49 @@ LICENCE_NOTE = (
     'Source Code License-NC), not under the Apache-2.0 licence of this package'
 )
 
-# Containers that a checkpoint may hold beside tensors; none of them runs code when unpickled.
-_HARMLESS_CLASSES = [argparse.Namespace]
-
 _DERIVED = re.compile(r'\.relative_(bias|coords_table|position_index)$')
 _STORED_TWICE = re.compile(r'\.global_tokenizer\.to_global_feature\.')
 _CLASSIFIER = re.compile(r'^(norm|head)\.')
 _OUT_NORM = re.compile(r'^norm\d\.')
 
 
-def harmless_classes() -> list[Any]:
-    """What safe loading may build besides tensors and plain containers.
+def _under_name(function: Callable, module: str, name: str) -> Callable:
+    """``function`` under the name that a pickle calls it by."""
 
-    mmengine's checkpoints hold the histories of logged values: numpy arrays in one class.
+    def renamed(*args: Any) -> Any:
+        return function(*args)
+
+    renamed.__module__, renamed.__name__, renamed.__qualname__ = module, name, name
+    return renamed
+
+
+def _history_attribute(owner: Any, name: str) -> Any:
+    """All that a checkpoint's ``getattr`` may ask for: the statistics of a HistoryBuffer."""
+    from mmengine.logging.history_buffer import HistoryBuffer
+
+    if owner is not HistoryBuffer or name.startswith('_'):
+        raise pickle.UnpicklingError('GLOBAL builtins.getattr was not an allowed global')
+    return getattr(owner, name)
+
+
+def harmless_classes() -> list[Any]:
+    """What safe loading may build besides tensors and plain containers; none of it runs code.
+
+    The published files hold an ``argparse.Namespace``, mmengine's the histories of logged values:
+    numpy arrays, pickled under the module names of numpy 1 or 2, in one class.
     """
     import numpy as np
     from mmengine.logging.history_buffer import HistoryBuffer
 
     core = np._core if hasattr(np, '_core') else np.core
-    reconstruct, scalar = core.multiarray._reconstruct, core.multiarray.scalar
+    functions = [
+        _under_name(getattr(core.multiarray, name), f'numpy.{module}.multiarray', name)
+        for module in ('core', '_core')
+        for name in ('_reconstruct', 'scalar')
+    ]
+    functions.append(_under_name(_history_attribute, 'builtins', 'getattr'))
     array_types = [np.ndarray, np.dtype, *(type(np.dtype(t)) for t in ('f4', 'f8', 'i4', 'i8'))]
-    return [*_HARMLESS_CLASSES, HistoryBuffer, reconstruct, scalar, *array_types]
+    return [argparse.Namespace, HistoryBuffer, *functions, *array_types]
 
 
 def load_file(path: str | os.PathLike) -> Any:
@@ -185,6 +208,23 @@ def recognise_variant(shapes: Mapping[str, Iterable[int]]) -> list[str]:
     ]
 
 
+def without_other_norms(
+    entries: Mapping[str, Tensor], own: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """``entries`` without the output norms of another kind than the network's, and their names.
+
+    A BatchNorm's weight and bias would fit a LayerNorm by name and shape alone.
+    """
+    kept, left_out = dict(entries), []
+    for norm in {match[0] for match in map(_OUT_NORM.match, own) if match}:
+        theirs = {name for name in entries if name.startswith(norm)}
+        if theirs and theirs != {name for name in own if name.startswith(norm)}:
+            left_out += sorted(theirs)
+    for name in left_out:
+        del kept[name]
+    return kept, left_out
+
+
 def _listed(names: list[str], most: int = 4) -> str:
     more = f', … {len(names) - most} more' if len(names) > most else ''
     return ', '.join(names[:most]) + more
@@ -196,8 +236,11 @@ def load_entries(model: nn.Module, entries: Mapping[str, Tensor], source: str) -
     Raises:
         ValueError: an entry is missing, unexpected or of another shape, and nothing explains it.
     """
-    own = {name: value for name, value in model.state_dict().items()}
+    own = model.state_dict()
+    entries, other_norms = without_other_norms(entries, own)
     skipped: dict[str, list[str]] = {}
+    if other_norms:
+        skipped['norms of another kind than out_norm'] = other_norms
     unexpected, reshaped = [], []
     for name, value in entries.items():
         if name in own:

@@ -104,6 +104,33 @@ def describe(entries: Mapping[str, Tensor]) -> str:
     return 'none that is known; its first entries are ' + ', '.join(list(entries)[:3])
 
 
+def check_complete(converted: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """The converted entries must be exactly those of the network they are for.
+
+    Args:
+        expected: the network's state dict; shapes alone count.
+
+    Raises:
+        ArgumentError: entries are missing, surplus or of another shape.
+    """
+    missing = [name for name in expected if name not in converted]
+    surplus = [name for name in converted if name not in expected]
+    reshaped = [n for n in converted if n in expected and converted[n].shape != expected[n].shape]
+    problems = [
+        f'{len(names)} {what}, such as {names[0]}'
+        for what, names in (
+            ('missing', missing),
+            ('surplus', surplus),
+            ('of another shape', reshaped),
+        )
+        if names
+    ]
+    if problems:
+        raise ArgumentError(
+            'the released file does not fill the released network: entries ' + '; '.join(problems)
+        )
+
+
 def convert_detector(path: Path) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
     """Our entries of the released detector at ``path``, and the names left out by reason.
 

@@ -93,7 +93,7 @@ class ResumableCheckpointHook(CheckpointHook):
         if get_world_size() == 1:
             checkpoint['random_states'] = [self._before_val or random_states()]
         elif self._gathered is not None:
-            checkpoint['random_states'] = self._gathered
+            checkpoint['random_states'], self._gathered = self._gathered, None
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Called in every process: collect their states before the main one writes the file."""

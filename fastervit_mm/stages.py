@@ -29,8 +29,10 @@ def _running_statistics_kept(module: nn.Module) -> Iterator[None]:
         for m in module.modules()
         if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training
     ]
-    for norm, _, _ in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+    for norm, _, count in norms:
+        norm.momentum = 0.0
+        if count is not None:
+            norm.num_batches_tracked = count.clone()  # SyncBatchNorm wants one to count in
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from mmengine.model import BaseModule
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
-from .errors import ArgumentError
+from .errors import ArgumentError, FileError
 from .registry import MODELS
 
 
@@ -34,7 +34,8 @@ class TimmFeatures(BaseModule):
         out_channels, out_strides: of the emitted maps.
 
     Raises:
-        ValueError: timm has no such network, or not these maps.
+        ValueError: timm has no such network, or not these maps. `init_weights` raises OSError
+            where the weights cannot be had.
     """
 
     def __init__(
@@ -57,7 +58,13 @@ class TimmFeatures(BaseModule):
             out_indices=tuple(out_indices),
             drop_path_rate=drop_path_rate,
         )
-        self.network = self.create()
+        try:
+            self.network = self.create()
+        except (IndexError, AssertionError, ValueError) as error:
+            raise ArgumentError(
+                f'out_indices is {tuple(out_indices)}; {model_name} does not have '
+                f'all of these maps ({error})'
+            ) from None
         if with_cp:
             self.network.set_grad_checkpointing(True)
         self.out_channels = tuple(self.network.feature_info.channels())
@@ -70,7 +77,15 @@ class TimmFeatures(BaseModule):
         """Load timm's weights where ``pretrained`` asks for them; they are downloaded once."""
         if self.pretrained:
             print_log(f"loading timm's weights of {self.model_name}", logger='current')
-            self.network.load_state_dict(self.create(pretrained=True).state_dict())
+            try:
+                trained = self.create(pretrained=True)
+            except Exception as error:  # the hub's client has a dozen types for "not reached"
+                raise FileError(
+                    f'cannot get the weights of {self.model_name} ({type(error).__name__}: '
+                    f'{str(error).splitlines()[0] if str(error) else ""}); connect once to fetch '
+                    'them, or set model.backbone.pretrained=False'
+                ) from None
+            self.network.load_state_dict(trained.state_dict())
         self._is_init = True
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -196,6 +196,11 @@ def _from_dict(arch: Mapping[str, Any]) -> Variant:
 
 def _check(variant: Variant) -> None:
     """Raise ValueError for a description that no network can have."""
+    if min(variant.dim, variant.in_dim) < 1 or variant.mlp_ratio <= 0:
+        raise ArgumentError(
+            f'dim, in_dim and mlp_ratio are {variant.dim}, {variant.in_dim} and '
+            f'{variant.mlp_ratio}; all must be positive'
+        )
     for i in (2, 3):
         channels, heads = variant.channels[i], variant.num_heads[i]
         if heads < 1 or channels % heads:
@@ -243,7 +248,7 @@ def resolve_variant(
     """
     if isinstance(arch, Mapping):
         variant = _from_dict(arch)
-    elif arch in VARIANTS:
+    elif isinstance(arch, str) and arch in VARIANTS:
         variant = VARIANTS[arch]
     else:
         raise ArgumentError(

@@ -24,6 +24,12 @@ def build(arch=SMALL, **kwargs) -> FasterViT:
     return model
 
 
+def random_loss(maps) -> torch.Tensor:
+    """A loss that every map's values count in: sums over normalised maps would be constants."""
+    generator = torch.Generator().manual_seed(0)
+    return sum((m * torch.randn(m.shape, generator=generator)).mean() for m in maps)
+
+
 def halved(size: int, times: int) -> int:
     for _ in range(times):
         size = -(-size // 2)
@@ -88,8 +94,11 @@ def test_an_image_does_not_depend_on_the_others_of_its_batch(evaluated):
 @pytest.mark.parametrize('ct_size', [1, 2])
 def test_every_parameter_gets_a_gradient_at_every_size(size, ct_size):
     model = build(PROPAGATING, ct_size=ct_size).train()
-    sum(m.square().sum() for m in model(torch.randn(2, 3, *size))).backward()
-    assert not [name for name, p in model.named_parameters() if p.grad is None]
+    random_loss(model(torch.randn(2, 3, *size))).backward()
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    assert not [name for name, g in gradients.items() if g is None]
+    if min(size) >= 224 and ct_size > 1:
+        assert not [name for name, g in gradients.items() if g.abs().max() == 0]
 
 
 def test_a_window_sees_the_others_through_carriers_only_with_hat():
@@ -105,7 +114,7 @@ def test_a_window_sees_the_others_through_carriers_only_with_hat():
 
 def one_step(model: FasterViT, size=(64, 96)) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    sum(m.square().mean() for m in model.train()(torch.randn(2, 3, *size))).backward()
+    random_loss(model.train()(torch.randn(2, 3, *size))).backward()
     optimizer.step()
     optimizer.zero_grad()
 
@@ -195,10 +204,27 @@ def test_checkpointing_gives_the_same_gradients_and_statistics(norm_eval):
             dict(PROPAGATING, drop_path_rate=0.3), with_cp=with_cp, norm_eval=norm_eval
         ).train()
         torch.manual_seed(1)
-        sum(m.square().mean() for m in model(torch.randn(2, 3, 96, 160))).backward()
+        (1000 * random_loss(model(torch.randn(2, 3, 96, 160)))).backward()
         results.append((model.state_dict(), {n: p.grad for n, p in model.named_parameters()}))
-    for one, other in zip(results[0], results[1], strict=True):
-        assert all(torch.allclose(one[k], other[k], atol=1e-6) for k in one)
+    (statistics, gradients), (other_statistics, other_gradients) = results
+    assert min(g.abs().max() for g in gradients.values()) > 1e-6
+    for name, gradient in gradients.items():
+        scale = gradient.abs().max()
+        assert torch.allclose(gradient, other_gradients[name], atol=1e-4 * scale, rtol=1e-3), name
+    assert all(
+        torch.allclose(statistics[k].float(), other_statistics[k].float()) for k in statistics
+    )
+
+
+def test_recomputing_suits_synchronised_batch_norm():
+    """It wants a count to add to, which must not stay."""
+    from fastervit_mm.stages import _running_statistics_kept
+
+    block = nn.SyncBatchNorm.convert_sync_batchnorm(build().levels[0].blocks[0]).train()
+    count = block.norm1.num_batches_tracked.clone()
+    with _running_statistics_kept(block):
+        block.norm1(torch.randn(2, 16, 4, 4))
+    assert torch.equal(block.norm1.num_batches_tracked, count) and block.norm1.momentum == 0.1
 
 
 def test_checkpointing_keeps_fewer_activations():
@@ -274,6 +300,10 @@ def test_drop_path_rises_from_zero_to_its_rate():
         (dict(position_unit='px'), 'position_unit'),
         (dict(out_norm='ln'), "out_norm is 'ln'; allowed: 'ln2d', 'bn', None"),
         (dict(in_channels=0), 'in_channels is 0'),
+        (dict(in_channels='3'), "in_channels is '3'"),
+        (dict(arch=[1]), r'arch is \[1\]'),
+        (dict(arch=dict(SMALL, dim=0)), 'dim, in_dim and mlp_ratio are 0'),
+        (dict(arch=dict(SMALL, mlp_ratio=0)), 'must be positive'),
     ],
 )
 def test_wrong_arguments_say_what_is_allowed(arguments, expected):

@@ -177,3 +177,63 @@ def test_a_failed_download_says_where_to_put_the_file(tmp_path, monkeypatch):
 
 def test_own_entries_fit_no_published_variant():
     assert recognise_variant({k: v.shape for k, v in FasterViT(SMALL).state_dict().items()}) == []
+
+
+def test_output_norms_of_another_kind_start_afresh(tmp_path):
+    """A BatchNorm's weight and bias would fit a LayerNorm by name and shape."""
+    theirs = FasterViT(SMALL, out_norm='bn')
+    torch.nn.init.constant_(theirs.norm1.weight, 7)
+    torch.save(theirs.state_dict(), tmp_path / 'bn.pth')
+    model = pretrained(tmp_path / 'bn.pth', arch=SMALL)
+    assert torch.equal(model.norm1.weight, torch.ones(32))
+    same = pretrained(tmp_path / 'bn.pth', arch=SMALL, out_norm='bn')
+    assert torch.equal(same.norm1.weight, theirs.norm1.weight)
+
+
+def histories_file(path, rename=None):
+    """A checkpoint with mmengine's histories of logged values in it."""
+    from mmengine.logging import HistoryBuffer
+
+    buffer = HistoryBuffer()
+    buffer.update(1.5)
+    model = FasterViT(SMALL)
+    torch.save(
+        dict(
+            state_dict={f'backbone.{k}': v for k, v in model.state_dict().items()},
+            message_hub=dict(log_scalars=dict(loss=buffer)),
+        ),
+        path,
+    )
+    if rename:
+        import zipfile
+
+        with zipfile.ZipFile(path) as archive:
+            parts = {i: archive.read(i) for i in archive.namelist()}
+        with zipfile.ZipFile(path, 'w') as archive:
+            for name, content in parts.items():
+                archive.writestr(name, content.replace(*rename))
+
+
+def test_checkpoints_of_training_load_safely(tmp_path):
+    histories_file(tmp_path / 'epoch_1.pth')
+    pretrained(tmp_path / 'epoch_1.pth', arch=SMALL)
+
+
+def test_histories_written_by_the_other_numpy_load_safely(tmp_path):
+    """Both lines: numpy 2 pickles its functions under numpy._core, numpy 1 under numpy.core."""
+    import numpy as np
+
+    old, new = b'numpy._core.multiarray', b'numpy.core.multiarray'
+    rename = (old, new) if hasattr(np, '_core') and np.__version__[0] == '2' else (new, old)
+    histories_file(tmp_path / 'epoch_1.pth', rename)
+    pretrained(tmp_path / 'epoch_1.pth', arch=SMALL)
+
+
+def test_getattr_of_anything_else_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return getattr, (argparse.Namespace, '__init__')
+
+    torch.save(dict(state_dict={}, evil=Evil()), tmp_path / 'evil.pth')
+    with pytest.raises(ValueError, match='safe loading refuses'):
+        load_file(tmp_path / 'evil.pth')

@@ -1,27 +1,19 @@
 """The command-line tools as users type them: train, stop, resume, test, several processes."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
-
-from fastervit_mm.shapes import write_shapes
+from conftest import ROOT, few
+from conftest import run_tool as run
 
 SHAPES = 'configs/detection/cascade_fastervit_shapes.py'
-FEW = (
-    'train_dataloader.batch_size=2',
-    'train_dataloader.num_workers=0',
-    'train_dataloader.persistent_workers=False',
-    'val_dataloader.num_workers=0',
-    'val_dataloader.persistent_workers=False',
-    'test_dataloader.num_workers=0',
-    'test_dataloader.persistent_workers=False',
-    'default_hooks.logger.interval=1',
-)
+FEW = few()
 FEW_SHAPES = (
     *FEW,
     'train_dataloader.dataset.pipeline.2.scale=(96,96)',
@@ -31,33 +23,9 @@ FEW_SHAPES = (
 
 
 @pytest.fixture(scope='module')
-def shapes(tmp_path_factory) -> Path:
-    """Four training and two validation scenes of 64 px in COCO's layout."""
-    root = tmp_path_factory.mktemp('shapes')
-    write_shapes(root, train=4, val=2, size=64)
-    return root / 'coco'
-
-
-def run(tool: str, *arguments, expect: int = 0) -> str:
-    """Run a tool from the project's root; its output."""
-    command = [sys.executable, f'tools/{tool}'] if tool.endswith('.py') else [f'tools/{tool}']
-    done = subprocess.run(
-        [*command, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment(),
-    )
-    output = done.stdout + done.stderr
-    assert done.returncode == expect, output[-4000:]
-    return output
-
-
-def environment() -> dict:
-    import os
-
-    path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-    return dict(os.environ, PATH=path, CUDA_VISIBLE_DEVICES='-1')
+def shapes(shapes) -> Path:
+    """The drawn scenes in COCO's layout."""
+    return shapes / 'coco'
 
 
 def weights(path: Path) -> dict:
@@ -183,6 +151,46 @@ def test_two_processes_on_a_cpu(shapes, tmp_path):
     )
 
 
+RECIPES = {
+    'ema': ['default_hooks.ema.type=EMAHook', 'default_hooks.ema.momentum=0.0002'],
+    'clip': ['optim_wrapper.clip_grad.max_norm=1'],
+    'accumulate': ['optim_wrapper.accumulative_counts=2'],
+    'checkpointing': ['model.backbone.with_cp=True'],
+    'frozen': ['model.backbone.frozen_stages=4', 'model.backbone.norm_eval=True'],
+    'bf16': ['optim_wrapper.dtype=bfloat16'],
+}
+
+
+def test_the_readme_names_every_recipe():
+    text = (ROOT / 'README.md').read_text()
+    assert not [o for options in RECIPES.values() for o in options if o not in text]
+
+
+@pytest.mark.parametrize(
+    'names', [('ema', 'clip', 'accumulate', 'checkpointing'), ('frozen', 'bf16')]
+)
+def test_recipes_train(names, shapes, tmp_path):
+    """Mixed precision is asked for where there is no accelerator: fp32 with one warning."""
+    options = [o for name in names for o in RECIPES[name]]
+    output = train(shapes, tmp_path, *options, 'train_cfg.max_epochs=1', resume=['--amp'])
+    # the demo's config asks for no mixed precision itself
+    assert output.count('training in fp32 instead of mixed precision') == 1
+    checkpoint = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)
+    steps = max(int(s['step']) for s in checkpoint['optimizer']['state'].values())
+    assert steps == (1 if 'accumulate' in names else 2)
+    assert ('ema_state_dict' in checkpoint) == ('ema' in names)
+    if 'frozen' in names:
+        trained = set(checkpoint['optimizer']['state'])
+        count = sum(len(g['params']) for g in checkpoint['optimizer']['param_groups'])
+        assert len(trained) < count  # frozen parameters have no state
+        statistics = [
+            v
+            for k, v in checkpoint['state_dict'].items()
+            if k.startswith('backbone.') and k.endswith('running_mean')
+        ]
+        assert statistics and all(torch.equal(v, torch.zeros_like(v)) for v in statistics)
+
+
 def test_auto_scale_lr(shapes, tmp_path):
     output = run(
         'train.py',
@@ -200,52 +208,39 @@ def test_auto_scale_lr(shapes, tmp_path):
     assert 'Scaling the original LR by 0.25' in output
 
 
-def test_real_photographs(coco_tiny, tmp_path):
+def readme_commands(start: str) -> str:
+    """The README's block of commands that begins with ``start``."""
+    blocks = re.findall(r'```bash\n(.*?)```', (ROOT / 'README.md').read_text(), flags=re.S)
+    (block,) = [b for b in blocks if b.startswith(start)]
+    return block
+
+
+def test_the_readmes_trial_on_photographs(coco_tiny, tmp_path):
     """Two iterations of the paper's detector on COCO photographs, its evaluation, its pictures."""
-    config = 'configs/detection/cascade_fastervit_2_3x.py'
-    size = [
-        'train_dataloader.dataset.pipeline.3.transforms.0.0.scales=[(256,192)]',
-        'train_dataloader.dataset.pipeline.3.transforms.1.2.scales=[(256,192)]',
-        'val_dataloader.dataset.pipeline.1.scale=(256,192)',
-        'test_dataloader.dataset.pipeline.1.scale=(256,192)',
-        'train_dataloader.dataset.indices=4',
-        'val_dataloader.dataset.indices=2',
-        'test_dataloader.dataset.indices=2',
-        'model.test_cfg.rcnn.score_thr=0.0',  # a network that has learnt nothing is sure of nothing
-        *(f'model.train_cfg.rcnn.{i}.sampler.num=32' for i in range(3)),
-        'model.train_cfg.rpn_proposal.max_per_img=100',
-        'model.test_cfg.rpn.max_per_img=100',
-    ]
-    output = run(
-        'train.py',
-        config,
-        '--data',
-        coco_tiny,
-        '--work-dir',
-        tmp_path,
-        '--cfg-options',
-        'model.backbone.init_cfg=None',
-        'train_cfg.max_epochs=1',
-        *FEW,
-        *size,
+    faster = ' '.join(
+        [
+            *(o for o in FEW if 'train' not in o),
+            'train_dataloader.num_workers=0',
+            'train_dataloader.persistent_workers=False',
+            'model.test_cfg.rpn.max_per_img=100',
+            *(f'model.train_cfg.rcnn.{i}.sampler.num=32' for i in range(3)),
+        ]
     )
-    assert '[2/2]' in output and 'coco/bbox_mAP' in output
-    output = run(
-        'test.py',
-        config,
-        tmp_path / 'epoch_1.pth',
-        '--data',
-        coco_tiny,
-        '--work-dir',
-        tmp_path,
-        '--show-dir',
-        'drawn',
-        '--cfg-options',
-        *FEW,
-        *size,
+    commands = readme_commands('SMALL=').replace('--data FOLDER', f'--data {coco_tiny}')
+    commands = commands.replace('work_dirs/trial', str(tmp_path)).replace(
+        '$SMALL', f'$SMALL {faster}'
     )
-    assert 'coco/segm_mAP' in output
-    assert len(list(tmp_path.glob('*/drawn/*.jpg'))) == 2
+    done = subprocess.run(
+        ['bash', '-ec', commands],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=dict(os.environ, PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}'),
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    output = done.stdout + done.stderr
+    assert '[2/2]' in output and 'coco/segm_mAP' in output
+    assert len(list(tmp_path.glob('*/drawn/*.jpg'))) == 4
 
 
 @pytest.fixture(scope='module')
@@ -317,8 +312,6 @@ def one_line(output: str) -> str:
     ],
 )
 def test_bad_inputs_end_with_one_line(arguments, expected, shapes, other_classes, tmp_path):
-    import re
-
     filled = [a.format(shapes=shapes, four=other_classes, empty=tmp_path) for a in arguments]
     assert re.search(expected, one_line(run('train.py', *filled, expect=1)))
 

@@ -10,9 +10,26 @@ import argparse
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
-from fastervit_mm.dino_checkpoint import convert_detector
+from fastervit_mm.checkpoint import LICENCE_NOTE
+from fastervit_mm.dino_checkpoint import check_complete, convert_detector
 from fastervit_mm.errors import FileError, exit_on_user_error
+
+CONFIG = Path(__file__).resolve().parent.parent / (
+    'configs/detection/dino_4scale_fastervit_4_21k_224_12e_released.py'
+)
+
+
+def released_network() -> dict[str, torch.Tensor]:
+    """Names and shapes of the network that the released config builds."""
+    from mmdet.registry import MODELS
+
+    cfg = Config.fromfile(CONFIG)
+    init_default_scope(cfg.default_scope)
+    with torch.device('meta'):
+        return MODELS.build(cfg.model).state_dict()
 
 
 def main() -> None:
@@ -21,10 +38,12 @@ def main() -> None:
     parser.add_argument('out', type=Path, help='file to write')
     args = parser.parse_args()
     converted, skipped = convert_detector(args.released)
+    check_complete(converted, released_network())
     if not args.out.parent.is_dir():
         raise FileError(f'{args.out.parent} is not a folder; make it first')
     torch.save(dict(state_dict=converted, meta=dict(source=args.released.name)), args.out)
     print(f'{args.out}: {len(converted)} entries')
+    print(f'note: {LICENCE_NOTE}')
     for reason, names in skipped.items():
         print(f'left out {len(names)} entries: {reason}')
 

@@ -158,11 +158,18 @@ class Environment:
         if subprocess.run(command).returncode:
             raise SetUpError(f'this failed: {" ".join(command)} (its messages are above)')
 
-    def operator_failure(self) -> str | None:
-        """Why mmcv's compiled operators do not load with the installed torch; None: they do."""
-        probe = subprocess.run(
-            [str(self.python), '-c', 'import torch, mmcv._ext'], capture_output=True, text=True
-        )
+    def operator_failure(self, kind: str) -> str | None:
+        """Why mmcv's compiled operators do not work with the installed torch; None: they do.
+
+        Those for CUDA may load and still fail on this GPU, so one is run on it.
+        """
+        code = 'import torch, mmcv._ext'
+        if kind == 'cuda':
+            code += (
+                '; from mmcv.ops import nms; box = torch.tensor([[0., 0, 9, 9]], device="cuda")'
+                '; nms(box, box.new_ones(1), 0.5)'
+            )
+        probe = subprocess.run([str(self.python), '-c', code], capture_output=True, text=True)
         if probe.returncode == 0:
             return None
         return (probe.stderr.strip().splitlines() or ['no message'])[-1]
@@ -254,7 +261,7 @@ def install_libraries(env: Environment, line_name: str, kind: str) -> None:
     built again, once.
     """
     line = LINES[line_name]
-    reason = env.operator_failure()
+    reason = env.operator_failure(kind)
     for anew in (False, True):
         if reason is not None:
             wheel = operator_wheel(env, line, kind, anew=anew)
@@ -269,10 +276,10 @@ def install_libraries(env: Environment, line_name: str, kind: str) -> None:
             '-e',
             f'{ROOT}[{line_name},tests]',
         )
-        reason = env.operator_failure()
+        reason = env.operator_failure(kind)
         if reason is None:
             return
-        say(f'the operators do not load with this torch: {reason}')
+        say(f'the operators do not work with this torch: {reason}')
     raise SetUpError(
         f'mmcv._ext does not load even after a fresh build: {reason}; '
         f'log: {wheel_folder(line, kind)}/build.log'
@@ -297,7 +304,7 @@ def is_ready(env: Environment, mark: str) -> bool:
         env.stamp.is_file()
         and env.stamp.read_text() == mark
         and env.python.exists()
-        and (ROOT / 'fastervit_mm' / '.mim' / 'configs').exists()
+        and (ROOT / 'fastervit_mm' / '.mim' / 'configs').is_symlink()
     )
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.fileio import list_from_file
+from mmengine.registry import DATASETS, init_default_scope
 
 from ..errors import ArgumentError, FileError
 
@@ -113,18 +115,19 @@ def head_class_counts(cfg: Config) -> set[int]:
 
 
 def dataset_classes(dataset: dict) -> tuple[str, ...] | None:
-    """Class names a data set's config states, or those of its class in mmdet."""
+    """Class names a data set's config states, or those of its class in the host library."""
     classes = (dataset.get('metainfo') or {}).get('classes')
-    if classes is None and dataset['type'] == 'CocoDataset':
-        from mmdet.datasets import CocoDataset
-
-        classes = CocoDataset.METAINFO['classes']
+    if isinstance(classes, str):  # a file that lists them
+        classes = list_from_file(classes)
+    if classes is None:
+        with DATASETS.switch_scope_and_registry(None) as registry:
+            classes = registry.get(dataset['type']).METAINFO.get('classes')
     return None if classes is None else tuple(classes)
 
 
 def _check_coco_classes(cfg: Config, dataset: dict, annotation_file: Path) -> None:
     """The config's classes must be the annotations', and the heads must have as many."""
-    names = [category['name'] for category in read_categories(annotation_file)]
+    names = [str(c.get('name', c)) for c in read_categories(annotation_file)]
     classes = dataset_classes(dataset)
     if classes is not None and set(classes) != set(names):
         odd = sorted(set(classes) ^ set(names))[:5]
@@ -152,6 +155,7 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
         FileError: a folder or an annotation file is missing.
         ArgumentError: the number of classes disagrees with the annotations.
     """
+    init_default_scope(cfg.default_scope)
     for dataset in datasets(cfg, loaders):
         coco = str(dataset['type']).endswith('CocoDataset')
         remedy = COCO_HELP if coco else 'name another folder in that layout with --data FOLDER'
@@ -165,3 +169,10 @@ def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
         for prefix in (dataset.get('data_prefix') or {}).values():
             if prefix:
                 _check_exists(_joined(root, prefix), 'image or label folder', remedy)
+        classes = dataset_classes(dataset)
+        if classes is not None and head_class_counts(cfg) - {len(classes)}:
+            raise ArgumentError(
+                f"num_classes of the config's heads is {sorted(head_class_counts(cfg))}, but its "
+                f'data set has {len(classes)} classes; set num_classes of every head to '
+                f'{len(classes)}'
+            )

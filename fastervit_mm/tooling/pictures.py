@@ -117,3 +117,25 @@ def side_by_side(
     for i, picture in enumerate(pictures):
         canvas.paste(picture, (i % columns * width, i // columns * height))
     return canvas
+
+
+def draw_labels(image: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Image.Image:
+    """A label map over its image, with a legend of the classes that occur in it.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) class indices into ``names``; anything outside is left unpainted.
+    """
+    height, width = image.shape[:2]
+    factor = enlargement(width, height)
+    picture = Image.fromarray(image).resize(
+        (width * factor, height * factor), Image.Resampling.BICUBIC
+    )
+    present = [i for i in np.unique(labels) if 0 <= i < len(names)]
+    for i in present:
+        picture = _paint(picture, labels == i, class_colour(i), 0.55)
+    draw = ImageDraw.Draw(picture)
+    text_size = max(13, max(picture.size) // 55)
+    for row, i in enumerate(present[: picture.height // (text_size + 8)]):
+        _write(draw, 0, row * (text_size + 8), names[i], class_colour(i), text_size, picture.size)
+    return picture

@@ -148,8 +148,8 @@ def _log_to_user(text: str) -> None:
 def fit_to_device(cfg: Config) -> None:
     """Replace what only works with an accelerator where there is none; says so once.
 
-    Mixed precision becomes fp32. A distributed run synchronises by gloo, and its BatchNorm stays
-    per process, because SyncBN takes no CPU tensors.
+    Mixed precision becomes fp32. A distributed run synchronises by gloo, and its BatchNorm normalises
+    per process, because SyncBN takes no CPU tensors; only running statistics are averaged.
     """
     if get_device() in AMP_DEVICES:
         return
@@ -167,6 +167,8 @@ def fit_to_device(cfg: Config) -> None:
             broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
+        # the running statistics are averaged after each epoch instead
+        cfg.default_hooks.sync_buffers = dict(type='SyncBuffersHook')
         cfg.env_cfg.dist_cfg = dict(backend='gloo')
         _start_cpu_processes(cfg.launcher)
 

@@ -20,14 +20,14 @@ test_pipeline = [
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='PackSegInputs'),
 ]
-# scales 0.5 to 1.75, each flipped and not
+# 0.5 to 1.75 times the test scale, each flipped and not
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(
         type='TestTimeAug',
         transforms=[
             [
-                dict(type='Resize', scale_factor=factor, keep_ratio=True)
+                dict(type='Resize', scale=(int(2048 * factor), int(512 * factor)), keep_ratio=True)
                 for factor in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
             ],
             [

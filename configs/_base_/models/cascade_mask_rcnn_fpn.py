@@ -1,5 +1,5 @@
 # Cascade Mask R-CNN (arXiv 1906.09756) on an FPN: three stages of 4conv1fc box heads with GIoU,
-# one FCN mask head each. Heads as in the paper's appendix; settings in docs/recipes.md.
+# one FCN mask head each, as in the FasterViT paper (arXiv 2306.06189).
 #
 # BatchNorm: written as plain BN. `sync_bn = 'torch'` (below) makes mmengine turn every BN of the
 # model, the backbone's too, into SyncBN when training is distributed on GPUs; one GPU and a CPU

@@ -1,5 +1,7 @@
 # DINO (arXiv 2203.03605), 4 scales, 900 queries, with the settings of the released FasterViT
 # detector. `fastervit_mm.DINO` is the published DINO on both package lines (docs/dino.md).
+# sync_bn: as in cascade_mask_rcnn_fpn.py, for the BatchNorm of the backbone.
+sync_bn = 'torch'
 custom_imports = dict(imports=['fastervit_mm.dino'], allow_failed_imports=False)
 
 model = dict(

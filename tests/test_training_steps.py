@@ -1,0 +1,90 @@
+"""One small member of each family takes a forward and a training step on a CPU."""
+
+import pytest
+import torch
+from conftest import ROOT, SMALL
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+CONFIGS = ROOT / 'configs'
+SMALL_CHANNELS = [16, 32, 64, 128]
+
+
+def small(cfg: Config) -> Config:
+    """``cfg`` with a small FasterViT, few regions and few layers."""
+    model = cfg.model
+    if model.backbone.type == 'fastervit_mm.FasterViT':
+        model.backbone.update(arch=dict(SMALL), init_cfg=None)
+        indices = model.backbone.out_indices
+        if 'neck' in model:
+            model.neck.in_channels = [SMALL_CHANNELS[i] for i in indices]
+        else:
+            model.decode_head.in_channels = SMALL_CHANNELS
+            model.auxiliary_head.in_channels = SMALL_CHANNELS[2]
+    if 'roi_head' in model:
+        for stage in model.train_cfg.rcnn:
+            stage.sampler.num = 8
+        model.train_cfg.rpn_proposal.max_per_img = model.test_cfg.rpn.max_per_img = 20
+    if 'dn_cfg' in model:
+        model.encoder.num_layers = model.decoder.num_layers = 2
+        model.num_queries = 30
+    return cfg
+
+
+def detection_batch(masks: bool):
+    """Two images of 64 and 96 px with two objects each."""
+    from mmdet.testing import demo_mm_inputs
+
+    return demo_mm_inputs(
+        2, [[3, 64, 96], [3, 96, 64]], num_items=[2, 2], num_classes=80, with_mask=masks
+    )
+
+
+def segmentation_batch():
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+
+    sample = SegDataSample(metainfo=dict(img_shape=(64, 64), ori_shape=(64, 64)))
+    sample.gt_sem_seg = PixelData(data=torch.randint(0, 150, (1, 64, 64)))
+    images = [torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8) for _ in range(2)]
+    return dict(inputs=images, data_samples=[sample, sample.clone()])
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        'detection/cascade_fastervit_3_3x',
+        'detection/cascade_fastervit_2_lsj',
+        'detection/dino_4scale_fastervit_0_12e',
+        'detection/dino_5scale_fastervit_4_12e',
+        'detection/peers/cascade_swin_t_3x',
+        'detection/peers/cascade_convnext_t_3x',
+        'detection/peers/cascade_resnext101_32x4d_3x',
+        'segmentation/upernet_fastervit_3_160k',
+        'segmentation/upernet_fastervit_4_21k_384_160k',
+        'segmentation/peers/upernet_swin_t_160k',
+        'segmentation/peers/upernet_convnext_t_160k',
+    ],
+)
+def test_a_training_step_and_a_prediction(path):
+    torch.manual_seed(0)
+    cfg = small(Config.fromfile(CONFIGS / f'{path}.py'))
+    init_default_scope(cfg.default_scope)
+    detection = cfg.default_scope == 'mmdet'
+    registry = __import__(f'{cfg.default_scope}.registry', fromlist=['MODELS'])
+    cfg.model.data_preprocessor.pop('batch_augments', None)
+    if not detection:
+        cfg.model.data_preprocessor.size = (64, 64)
+    model = registry.MODELS.build(cfg.model).train()
+    batch = detection_batch('roi_head' in cfg.model) if detection else segmentation_batch()
+    data = model.data_preprocessor(batch, True)
+    loss, _ = model.parse_losses(model(**data, mode='loss'))
+    loss.backward()
+    assert torch.isfinite(loss)
+    without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not without, without
+    model.eval()
+    cfg.model.data_preprocessor.pop('size', None)
+    with torch.no_grad():
+        predictions = model(**model.data_preprocessor(batch, False), mode='predict')
+    assert len(predictions) == 2
