@@ -66,3 +66,9 @@ def test_a_wheel_carries_configs_tools_and_index(tmp_path):
         assert f'fastervit_mm/.mim/{path}' in names
     assert 'fastervit_mm/tooling/run_config.py' in names
     assert not [name for name in names if name.startswith('tests/')]
+
+
+def test_the_readme_has_a_row_for_every_config_of_the_zoo():
+    text = (ROOT / 'README.md').read_text()
+    names = [p.stem for p in (ROOT / 'configs').rglob('*.py') if '_base_' not in p.parts]
+    assert not [n for n in names if f'| `{n}` |' not in text and 'shapes' not in n]
