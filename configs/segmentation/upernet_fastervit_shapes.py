@@ -1,5 +1,5 @@
 # The demo for segmentation: a small FasterViT with hierarchical attention and a slim UperNet, on the
-# label maps of the drawn scenes of 192 px (`make demo-segmentation` writes them). 1400 iterations,
+# label maps of the drawn scenes of 192 px (`make demo-segmentation` writes them). 1100 iterations,
 # batch 16, one CPU. Images are read at 96 px: the small network sees whole shapes sooner, and learns
 # in a third of the time. The truth keeps its 192 px.
 _base_ = [
@@ -61,7 +61,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=1400, val_interval=700)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=1100, val_interval=550)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
@@ -72,9 +72,9 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=1400, eta_min=1e-5),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=1100, eta_min=1e-5),
 ]
 auto_scale_lr = dict(enable=False, base_batch_size=16)
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=700))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=550))
 env_cfg = dict(cudnn_benchmark=False)
 randomness = dict(seed=0)
