@@ -282,10 +282,18 @@ def one_line(output: str) -> str:
         ),
         (
             [SHAPES, '--data', '{empty}'],
-            'annotation file .*instances_train2017.json does not exist',
+            'has no annotation file in COCO format',
         ),
         ([SHAPES, '--data', '{shapes}', '--resume', 'no.pth'], 'checkpoint no.pth does not exist'),
-        ([SHAPES, '--data', '{four}'], '3 classes, .* has 4 categories.* star'),
+        (
+            [
+                SHAPES,
+                '--cfg-options',
+                'train_dataloader.dataset.data_root={four}',
+                'val_dataloader.dataset.data_root={four}',
+            ],
+            '3 classes, .* has 4 categories.* star',
+        ),
         (
             [
                 SHAPES,

@@ -181,6 +181,7 @@ def main() -> None:
     draw_pictures(pairs, task.model, work_dir / 'pictures', sheet)
     table = detection_table if args.task == 'detection' else segmentation_table
     reached = table(metrics)
+    run_tool('report.py', str(work_dir))
     print(f'\npictures beside the truth: {sheet}, one for each image in {work_dir / "pictures"}')
     if reached < args.expect:
         sys.exit(f'{reached:.3f} is below the {args.expect:.2f} that this demo should reach')

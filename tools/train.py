@@ -1,20 +1,33 @@
 """Train a detector or a segmentor.
 
-python tools/train.py configs/detection/cascade_fastervit_2_3x.py [--data FOLDER] ...
+    python tools/train.py configs/detection/cascade_fastervit_2_3x.py [--data FOLDER] ...
+
+With --data, the config follows a folder of your own labelled images: files, classes, class counts.
 """
 
 import argparse
+from pathlib import Path
 
-from fastervit_mm.errors import exit_on_user_error
+from mmengine.config import Config
+from tqdm import tqdm
+
+from fastervit_mm.errors import FileError, exit_on_user_error
+from fastervit_mm.own_data.adapt import fit_to_folder, training_images
+from fastervit_mm.own_data.schedule import fit_schedule
+from fastervit_mm.own_data.start import start_from
 from fastervit_mm.tooling.data_folder import check_data
 from fastervit_mm.tooling.run_config import (
     add_common_options,
     build_runner,
+    check_checkpoint,
     load_config,
     request_amp,
     request_auto_scale_lr,
     request_resume,
+    request_tensorboard,
+    say,
 )
+from fastervit_mm.tooling.run_record import write_record
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,23 +47,67 @@ def parse_args() -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='continue from CHECKPOINT, or from the last one in the work dir',
     )
+    parser.add_argument(
+        '--from',
+        dest='start',
+        metavar='CHECKPOINT',
+        help='start from what fits of CHECKPOINT, which may have other classes',
+    )
+    parser.add_argument('--epochs', type=int, help='train for so long; the schedule follows')
+    parser.add_argument('--iters', type=int, help='the same in iterations')
+    parser.add_argument(
+        '--ignore-zero',
+        action='store_true',
+        default=None,
+        help='with --data: label 0 of the label maps means "unlabelled"',
+    )
+    parser.add_argument('--tensorboard', action='store_true', help='write curves for it too')
     return parser.parse_args()
+
+
+def use_own_data(cfg: Config, folder: Path, ignore_zero: bool | None) -> None:
+    """Fit ``cfg`` to ``folder`` and say what was found in it."""
+    if not folder.is_dir():
+        raise FileError(f'--data {folder} is not a folder')
+    found = fit_to_folder(
+        cfg,
+        folder,
+        Path(cfg.work_dir),
+        ignore_zero,
+        progress=lambda items: tqdm(items, desc='looking at images', unit='images'),
+    )
+    for findings in found:
+        say(f'{findings.name}: {len(findings.sizes)} images')
+        for line in findings.lines():
+            say(f'  {line}')
+    classes = cfg.train_dataloader.dataset.metainfo.classes
+    say(f'{len(classes)} classes: {", ".join(classes)}')
 
 
 def main() -> None:
     args = parse_args()
-    cfg = load_config(args)
+    cfg = load_config(args, lambda cfg, folder: use_own_data(cfg, folder, args.ignore_zero))
     if args.amp:
         request_amp(cfg)
     if args.auto_scale_lr:
         request_auto_scale_lr(cfg)
+    if args.tensorboard:
+        request_tensorboard(cfg)
+    if args.start is not None:
+        for line in start_from(cfg, check_checkpoint(args.start), Path(cfg.work_dir)):
+            say(line)
     if args.resume is not None:
         request_resume(cfg, args.resume)
     loaders = (
         ('train_dataloader', 'val_dataloader') if cfg.get('val_cfg') else ('train_dataloader',)
     )
     check_data(cfg, loaders)
-    build_runner(cfg).train()
+    if args.epochs is not None or args.iters is not None:
+        iterations = fit_schedule(cfg, training_images(cfg), args.epochs, args.iters)
+        say(f'training for {iterations} iterations; the log says how long it will take')
+    runner = build_runner(cfg)
+    write_record(Path(cfg.work_dir))
+    runner.train()
 
 
 if __name__ == '__main__':

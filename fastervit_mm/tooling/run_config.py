@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -101,18 +103,26 @@ def check_checkpoint(path: str) -> str:
     return path
 
 
-def load_config(args: argparse.Namespace) -> Config:
-    """The config of the command line, with the options of `add_common_options` applied."""
+def load_config(
+    args: argparse.Namespace,
+    use_folder: Callable[[Config, Path], object] = point_to_folder,
+) -> Config:
+    """The config of the command line, with the options of `add_common_options` applied.
+
+    Args:
+        use_folder: what ``--data`` does with the config and the folder.
+    """
     cfg = read_config(args.config)
-    if args.data is not None:
-        point_to_folder(cfg, args.data)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    check_host_library(cfg)
     cfg.launcher = args.launcher
     cfg.work_dir = (
         args.work_dir or cfg.get('work_dir') or os.path.join('work_dirs', Path(args.config).stem)
     )
-    check_host_library(cfg)
+    if args.data is not None:
+        use_folder(cfg, Path(args.data))
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+        check_host_library(cfg)
     return cfg
 
 
@@ -140,9 +150,10 @@ def request_auto_scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-def _log_to_user(text: str) -> None:
+def say(text: str) -> None:
+    """Print a line, once in a distributed run."""
     if int(os.environ.get('RANK', 0)) == 0:
-        print(f'warning: {text}', flush=True)
+        print(text, flush=True)
 
 
 def fit_to_device(cfg: Config) -> None:
@@ -155,7 +166,7 @@ def fit_to_device(cfg: Config) -> None:
         return
     wrapper = cfg.get('optim_wrapper')
     if wrapper is not None and wrapper.get('type') == 'AmpOptimWrapper':
-        _log_to_user('no accelerator here: training in fp32 instead of mixed precision')
+        say('warning: no accelerator here: training in fp32 instead of mixed precision')
         wrapper.type = 'OptimWrapper'
         for key in ('loss_scale', 'dtype', 'use_fsdp'):
             wrapper.pop(key, None)
@@ -190,3 +201,14 @@ def build_runner(cfg: Config) -> Runner:
     fit_to_device(cfg)
     runner_type: Any = cfg.get('runner_type')
     return Runner.from_cfg(cfg) if runner_type is None else RUNNERS.build(cfg)
+
+
+def request_tensorboard(cfg: Config) -> None:
+    """Write curves for TensorBoard too, beside the log.
+
+    Raises:
+        ArgumentError: tensorboard is not installed.
+    """
+    if importlib.util.find_spec('tensorboard') is None:
+        raise ArgumentError('--tensorboard needs the package tensorboard: pip install tensorboard')
+    cfg.visualizer.vis_backends = [*cfg.visualizer.vis_backends, dict(type='TensorboardVisBackend')]

@@ -1,0 +1,241 @@
+"""Fitting a config to a folder of labelled images: classes, files and evaluators everywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ..errors import ArgumentError
+from ..tooling.data_folder import nested_dicts
+from ..tooling.pictures import class_colour
+from .ade import class_names, inspect_ade
+from .coco import Content, hold_out, inspect_coco
+from .findings import Findings
+from .layouts import AdeLayout, AdeSplit, CocoLayout, find_ade, find_coco, image_files, stem_of
+
+HELD_OUT = 0.2  # of the training images, where a folder has no validation split
+SEED = 0
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def stop_on_fatal(*all_findings: Findings) -> None:
+    """Raise ArgumentError with the first reason for which training would fail."""
+    for findings in all_findings:
+        if findings.fatal:
+            raise ArgumentError(findings.fatal[0])
+
+
+def set_class_count(cfg: Config, count: int) -> None:
+    """Every ``num_classes`` that the model's config states becomes ``count``."""
+    for node in nested_dicts(cfg.model):
+        if isinstance(node.get('num_classes'), int):
+            node['num_classes'] = count
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file in one step: the processes of a distributed run all write the same."""
+    part = path.with_name(f'{path.name}.{os.getpid()}')
+    part.write_text(text)
+    part.replace(path)
+
+
+def _innermost(cfg: Config, loader: str) -> dict:
+    """The data set of a loader that reads files, inside whatever wraps it."""
+    dataset = cfg[loader]['dataset']
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    return dataset
+
+
+def _metainfo(classes: tuple[str, ...]) -> dict:
+    return dict(classes=classes, palette=[class_colour(i) for i in range(len(classes))])
+
+
+def _categories(content: Content) -> tuple[str, ...]:
+    """Names in the order of their ids, as CocoDataset numbers them."""
+    return tuple(c['name'] for c in sorted(content['categories'], key=lambda c: c['id']))
+
+
+def _check_same_categories(train: Content, val: Content, layout: CocoLayout) -> None:
+    if set(_categories(train)) != set(_categories(val)):
+        odd = sorted(set(_categories(train)) ^ set(_categories(val)))[:5]
+        raise ArgumentError(
+            f'{layout.train.annotations} and {layout.val.annotations} have '
+            f'different categories ({", ".join(odd)}); give both the same'
+        )
+
+
+def fit_to_coco(
+    cfg: Config, layout: CocoLayout, work_dir: Path, progress: Callable[[Iterable], Iterable] = iter
+) -> list[Findings]:
+    """Point ``cfg``, a detector's, at a folder in COCO's layout.
+
+    The annotations without what cannot be used are written to ``work_dir/data``.
+
+    Raises:
+        ArgumentError: nothing to train on, or splits of different categories.
+    """
+    found, train = inspect_coco('training', layout.train, progress=progress)
+    all_findings = [found]
+    if layout.val is None:
+        train, val = hold_out(train, HELD_OUT, SEED)
+        val_images = layout.train.images
+    else:
+        found, val = inspect_coco('validation', layout.val, progress=progress)
+        all_findings.append(found)
+        val_images = layout.val.images
+    stop_on_fatal(*all_findings)
+    if layout.val is not None:
+        _check_same_categories(train, val, layout)
+    classes = _categories(train)
+    folder = (work_dir / 'data').absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for name, content in (('train', train), ('val', val)):
+        files[name] = folder / f'{name}.json'
+        write_whole(files[name], json.dumps(content))
+    for loader in LOADERS:
+        if not cfg.get(loader):
+            continue
+        training = loader == 'train_dataloader'
+        images = layout.train.images if training else val_images
+        _innermost(cfg, loader).update(
+            data_root='',
+            ann_file=str(files['train' if training else 'val']),
+            data_prefix=dict(img=str(images.absolute())),
+            metainfo=_metainfo(classes),
+        )
+    for name in ('val_evaluator', 'test_evaluator'):
+        for node in nested_dicts(cfg.get(name)):
+            if 'ann_file' in node:
+                node['ann_file'] = str(files['val'])
+    set_class_count(cfg, len(classes))
+    return all_findings
+
+
+def _split_files(folder: Path, name: str, stems: list[str]) -> str:
+    """A file that lists ``stems``, as mmseg reads splits."""
+    path = folder / f'{name}.txt'
+    write_whole(path, '\n'.join(stems) + '\n')
+    return str(path)
+
+
+def _suffix(folder: Path, stems: list[str], what: str) -> str:
+    """The one suffix that all files of ``stems`` have.
+
+    Raises:
+        ArgumentError: they have several.
+    """
+    wanted = set(stems)
+    suffixes = {p.suffix for p in image_files(folder) if stem_of(p, folder) in wanted}
+    if len(suffixes) > 1:
+        raise ArgumentError(
+            f'{what} in {folder} end in {", ".join(sorted(suffixes))}; mmseg reads '
+            'one kind of file in a split: convert them to one'
+        )
+    return suffixes.pop()
+
+
+def fit_to_ade(
+    cfg: Config,
+    layout: AdeLayout,
+    work_dir: Path,
+    ignore_zero: bool | None = None,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> list[Findings]:
+    """Point ``cfg``, a segmentor's, at a folder in ADE20K's layout.
+
+    Args:
+        ignore_zero: label 0 means "unlabelled"; None: told from classes.txt, see
+            `ade.class_names`.
+
+    Raises:
+        ArgumentError: nothing to train on, or labels beyond the classes.
+    """
+    found, train_stems = inspect_ade('training', layout.train, progress=progress)
+    all_findings, val_split = [found], layout.val or layout.train
+    if layout.val is None:
+        random.Random(SEED).shuffle(train_stems)
+        count = max(1, round(HELD_OUT * len(train_stems)))
+        val_stems, train_stems = sorted(train_stems[:count]), sorted(train_stems[count:])
+    else:
+        found, val_stems = inspect_ade('validation', layout.val, progress=progress)
+        all_findings.append(found)
+    values = sum((f.instances for f in all_findings), start=type(found.instances)())
+    classes, zero = class_names(values, layout.classes, ignore_zero, all_findings[0])
+    stop_on_fatal(*all_findings)
+    folder = (work_dir / 'data').absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: dict[str, tuple[AdeSplit, list[str]]] = {
+        'train': (layout.train, train_stems),
+        'val': (val_split, val_stems),
+    }
+    for loader in LOADERS:
+        if not cfg.get(loader):
+            continue
+        name = 'train' if loader == 'train_dataloader' else 'val'
+        split, stems = parts[name]
+        _innermost(cfg, loader).update(
+            type='BaseSegDataset',
+            data_root='',
+            metainfo=_metainfo(classes),
+            ann_file=_split_files(folder, name, stems),
+            reduce_zero_label=zero,
+            img_suffix=_suffix(split.images, stems, 'images'),
+            seg_map_suffix=_suffix(split.labels, stems, 'label maps'),
+            data_prefix=dict(
+                img_path=str(split.images.absolute()), seg_map_path=str(split.labels.absolute())
+            ),
+        )
+    for node in nested_dicts(cfg._cfg_dict):
+        if node.get('type') == 'LoadAnnotations' and 'reduce_zero_label' in node:
+            node['reduce_zero_label'] = zero
+    set_class_count(cfg, len(classes))
+    return all_findings
+
+
+def fit_to_folder(
+    cfg: Config,
+    folder: Path,
+    work_dir: Path,
+    ignore_zero: bool | None = None,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> list[Findings]:
+    """Point ``cfg`` at ``folder``, in the layout of its host library.
+
+    Args:
+        cfg: changed in place: files, classes, class counts, evaluators.
+        folder: in COCO's layout for a detector, in ADE20K's for a segmentor.
+        work_dir: gets ``data/``, the annotations that are used.
+
+    Raises:
+        ArgumentError, FileError: it is not in that layout, or nothing in it can be used.
+    """
+    if cfg.default_scope == 'mmdet':
+        layout = find_coco(folder)
+        if layout is None:
+            raise ArgumentError(
+                f'{folder} has no annotation file in COCO format (JSON with images, '
+                'annotations and categories), which a detector needs'
+            )
+        return fit_to_coco(cfg, layout, work_dir, progress)
+    layout = find_ade(folder)
+    if layout is None:
+        raise ArgumentError(
+            f'{folder} has no images/training and annotations/training (or train), '
+            'which a segmentor needs'
+        )
+    return fit_to_ade(cfg, layout, work_dir, ignore_zero, progress)
+
+
+def training_images(cfg: Config) -> int:
+    """How many images an epoch of ``cfg`` goes through, before its data set filters any."""
+    from mmengine.registry import DATASETS, init_default_scope
+
+    init_default_scope(cfg.default_scope)
+    return len(DATASETS.build(cfg.train_dataloader.dataset))

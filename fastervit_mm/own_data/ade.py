@@ -1,0 +1,118 @@
+"""Looking through images and label maps in ADE20K's layout."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .findings import Findings
+from .images import probe
+from .layouts import AdeSplit, image_files, stem_of
+
+IGNORED = 255
+
+
+def read_labels(path: Path) -> np.ndarray | None:
+    """(H, W) of a label map's values; None for a picture in colours."""
+    with Image.open(path) as image:
+        labels = np.asarray(image)
+    return labels if labels.ndim == 2 else None
+
+
+def labels_by_stem(split: AdeSplit) -> dict[str, Path]:
+    """Label maps of a split by the name they share with their image."""
+    return {stem_of(path, split.labels): path for path in image_files(split.labels)}
+
+
+def inspect_ade(
+    name: str,
+    split: AdeSplit,
+    decode: bool = False,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> tuple[Findings, list[str]]:
+    """Problems of a split, and the names (`layouts.stem_of`) of the images that can be used.
+
+    Args: as `coco.inspect_coco`'s. Instances are pixels of each label value.
+    """
+    findings, usable = Findings(name), []
+    maps = labels_by_stem(split)
+    images = {stem_of(path, split.images): path for path in image_files(split.images)}
+    for stem in sorted(maps.keys() - images.keys()):
+        findings.add('label map without image', maps[stem].name)
+    for stem, path in progress(images.items()):
+        facts = probe(path, decode)
+        if facts.fault:
+            findings.add('unreadable image', f'{path.name}: {facts.fault}')
+        elif stem not in maps:
+            findings.add('image without label map', path.name)
+        elif _check_map(path, maps[stem], facts.shown_size, findings):
+            if facts.kind:
+                findings.add(f'{facts.kind} image', path.name)
+            if facts.rotation != 1:
+                findings.add('EXIF rotation', f'{path.name}: orientation {facts.rotation}')
+            findings.sizes.append(facts.shown_size)
+            usable.append(stem)
+    if not usable:
+        findings.fatal.append(
+            f'no image of {split.images} has a usable label map in '
+            f'{split.labels}; maps are PNG files of the same name'
+        )
+    return findings, usable
+
+
+def _check_map(image: Path, path: Path, size: tuple[int, int], findings: Findings) -> bool:
+    """Whether the label map fits its image; counts its pixels."""
+    try:
+        labels = read_labels(path)
+    except (OSError, ValueError, SyntaxError) as error:
+        findings.add('unreadable image', f'{path.name}: {error}')
+        return False
+    if labels is None:
+        findings.add('label map in colours', path.name)
+        findings.fatal.append(
+            f'{path} has colours; a label map has one number, 0 to 255, for each '
+            'pixel: convert it (8 bit grey or palette PNG)'
+        )
+        return False
+    if labels.shape[::-1] != size:
+        findings.add(
+            'label map of another size',
+            f'{path.name}: {labels.shape[1]}×{labels.shape[0]} for {image.name} of '
+            f'{size[0]}×{size[1]}',
+        )
+        return False
+    values, counts = np.unique(labels, return_counts=True)
+    findings.instances.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+    return True
+
+
+def class_names(
+    values: Counter, named: tuple[str, ...] | None, ignore_zero: bool | None, findings: Findings
+) -> tuple[tuple[str, ...], bool]:
+    """Class names, and whether label 0 means "unlabelled" (then label 1 is the first class).
+
+    Args:
+        values: pixels of each label value, of all splits.
+        named: names in classes.txt, or None: classes are numbered.
+        ignore_zero: what the user says; None: told by whether the highest label is the number of
+            names.
+        findings: gets a fatal line where labels lie beyond the classes.
+    """
+    highest = max((v for v in values if v != IGNORED), default=0)
+    if ignore_zero is None:
+        ignore_zero = named is not None and highest == len(named)
+    first = 1 if ignore_zero else 0
+    if named is None:
+        return tuple(f'class {i}' for i in range(first, highest + 1)), ignore_zero
+    beyond = [v for v in values if v != IGNORED and v - first >= len(named)]
+    if beyond:
+        findings.add('label beyond the classes', f'labels {sorted(beyond)[:5]}')
+        findings.fatal.append(
+            f'label maps hold the labels {sorted(beyond)[:5]}, but classes.txt names {len(named)} '
+            f'classes, labels {first} to {first + len(named) - 1}; add names or mend the maps'
+        )
+    return named, ignore_zero

@@ -1,0 +1,63 @@
+"""What looking at a data set found: counts, sizes, and problems with the files they are in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+# kind of problem -> what is done about it in training
+REMEDIES = {
+    'missing image': 'left out',
+    'unreadable image': 'left out',
+    'image without annotations': 'kept out of training by the config unless it asks for them',
+    'size differs from the annotations': "the image's own size is used",
+    'grey image': 'read as colour',
+    '16-bit image': 'read as 8 bit colour',
+    'palette image': 'read as colour',
+    'CMYK image': 'read as colour',
+    'alpha image': 'read without transparency',
+    'EXIF rotation': 'turned as the annotations say',
+    'box of no size': 'left out',
+    'box outside its image': 'left out',
+    'box beyond the edge': 'cut at the edge',
+    'polygon of fewer than three points': 'left out',
+    'annotation of an unknown image': 'left out',
+    'annotation of an unknown category': 'left out',
+    'category without instances': 'kept; the network cannot learn it',
+    'image without label map': 'left out',
+    'label map without image': 'left out',
+    'label map of another size': 'left out',
+    'label beyond the classes': 'stops',
+    'label map in colours': 'stops',
+}
+
+
+@dataclass
+class Findings:
+    """Of one split.
+
+    Attributes:
+        name: of the split.
+        sizes: width and height of each usable image, px.
+        instances: objects (or pixels, in label maps) of each class.
+        problems: kind -> one line for each file or annotation it was found in.
+        fatal: why training would fail, in words that say how to mend it.
+    """
+
+    name: str
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    instances: Counter = field(default_factory=Counter)
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    fatal: list[str] = field(default_factory=list)
+
+    def add(self, kind: str, where: str) -> None:
+        """Note a problem of a kind that `REMEDIES` lists."""
+        assert kind in REMEDIES, kind
+        self.problems.setdefault(kind, []).append(where)
+
+    def lines(self) -> list[str]:
+        """One line for each kind of problem, for a log."""
+        return [
+            f'{self.name}: {len(where)} × {kind} ({REMEDIES[kind]}), such as {where[0]}'
+            for kind, where in self.problems.items()
+        ]

@@ -1,0 +1,163 @@
+"""What lies where in a folder of labelled images, found by looking.
+
+COCO: annotation files (JSON with images, annotations and categories) and image folders. ADE: label
+maps beside images, ``images/{training,validation}`` and ``annotations/{training,validation}`` (or
+``train``, ``val``), with ``classes.txt`` where classes have names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import ArgumentError, FileError
+from ..tooling.data_folder import read_categories
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+TRAIN_WORDS = ('train2017', 'training', 'train')
+VAL_WORDS = ('val2017', 'validation', 'valid', 'val')
+
+
+class CocoSplit(NamedTuple):
+    """Annotation file and image folder of one split."""
+
+    annotations: Path
+    images: Path
+
+
+class CocoLayout(NamedTuple):
+    """A folder in COCO's layout; without ``val`` a share of ``train`` is held out."""
+
+    train: CocoSplit
+    val: CocoSplit | None
+
+
+class AdeSplit(NamedTuple):
+    """Images and label maps of one split, in files of the same stem."""
+
+    images: Path
+    labels: Path
+
+
+class AdeLayout(NamedTuple):
+    """A folder in ADE20K's layout; without ``val`` a share of ``train`` is held out."""
+
+    train: AdeSplit
+    val: AdeSplit | None
+    classes: tuple[str, ...] | None
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Images under ``folder``, sorted."""
+    return sorted(p for p in folder.rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def stem_of(path: Path, folder: Path) -> str:
+    """``path`` below ``folder`` without its suffix: what an image and its label map share."""
+    return str(path.relative_to(folder).with_suffix(''))
+
+
+def _named(paths: Iterable[Path], words: tuple[str, ...]) -> Path | None:
+    """The first path that a word names, earlier words first."""
+    paths = sorted(paths)
+    for word in words:
+        for path in paths:
+            if word in path.stem.lower():
+                return path
+    return None
+
+
+def _coco_files(folder: Path) -> list[Path]:
+    """JSON files under ``folder`` that hold categories, not deeper than two folders.
+
+    Raises:
+        ArgumentError: there are JSON files, but none of them does.
+    """
+    found = [p for pattern in ('*.json', '*/*.json', '*/*/*.json') for p in folder.glob(pattern)]
+    coco, faults = [], []
+    for path in found:
+        try:
+            read_categories(path)
+            coco.append(path)
+        except ArgumentError as error:
+            faults.append(error)  # some other JSON, unless there is nothing else
+    if faults and not coco:
+        raise faults[0]
+    return coco
+
+
+def _image_folder(folder: Path, annotations: Path, words: tuple[str, ...]) -> Path:
+    """Where the images of ``annotations`` are: a folder holding the first file that it names.
+
+    Raises:
+        FileError: nowhere.
+    """
+    with open(annotations) as file:
+        images = json.load(file).get('images') or []
+    if not images:
+        raise ArgumentError(f'{annotations} names no images; it needs at least one')
+    beside = [p for p in (folder, *sorted(folder.rglob('*'))) if p.is_dir()]
+    named = [p for word in words for p in beside if p.name.lower() == word]
+    for image in images[:20]:
+        for candidate in (*named, annotations.parent, *beside):
+            if (candidate / image['file_name']).is_file():
+                return candidate
+    raise FileError(
+        f'none of the first images that {annotations} names (such as '
+        f'{images[0]["file_name"]}) is found under {folder}; put them in '
+        f'{folder}/{words[0]} or mend file_name'
+    )
+
+
+def find_coco(folder: Path) -> CocoLayout | None:
+    """The COCO layout of ``folder``; None where it holds no COCO annotation file.
+
+    Raises:
+        ArgumentError: annotation files whose names tell no training split.
+        FileError: annotations without their images.
+    """
+    files = _coco_files(folder)
+    if not files:
+        return None
+    val_file = _named(files, VAL_WORDS)
+    others = [p for p in files if p != val_file]
+    train_file = _named(others, TRAIN_WORDS) or (others[0] if len(others) == 1 else None)
+    if train_file is None and len(files) == 1:
+        train_file, val_file = files[0], None
+    if train_file is None:
+        names = ', '.join(p.name for p in files)
+        raise ArgumentError(
+            f'{folder} has the annotation files {names}; which one is for training '
+            'cannot be told: put train in its name, val in that of validation'
+        )
+    train = CocoSplit(train_file, _image_folder(folder, train_file, TRAIN_WORDS))
+    val = None
+    if val_file is not None:
+        val = CocoSplit(val_file, _image_folder(folder, val_file, VAL_WORDS))
+    return CocoLayout(train, val)
+
+
+def _ade_split(folder: Path, words: tuple[str, ...]) -> AdeSplit | None:
+    for word in words:
+        images, labels = folder / 'images' / word, folder / 'annotations' / word
+        if images.is_dir() and labels.is_dir():
+            return AdeSplit(images, labels)
+    return None
+
+
+def read_classes(folder: Path) -> tuple[str, ...] | None:
+    """Names in ``classes.txt``, one a line; None where there is none."""
+    path = folder / 'classes.txt'
+    if not path.is_file():
+        return None
+    return tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
+
+
+def find_ade(folder: Path) -> AdeLayout | None:
+    """The ADE20K layout of ``folder``; None where it has no training split in that layout."""
+    train = _ade_split(folder, TRAIN_WORDS)
+    if train is None:
+        return None
+    return AdeLayout(train, _ade_split(folder, VAL_WORDS), read_classes(folder))

@@ -1,0 +1,52 @@
+"""What a run was started with: its command and the versions of what it stands on."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+FILE = 'run.json'
+PACKAGES = (
+    'fastervit_mm',
+    'torch',
+    'torchvision',
+    'timm',
+    'onedl-mmengine',
+    'onedl-mmcv',
+    'onedl-mmdetection',
+    'onedl-mmsegmentation',
+    'mmengine',
+    'mmcv',
+    'mmdet',
+    'mmsegmentation',
+    'numpy',
+)
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that are installed."""
+    found = {'python': platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue  # of the other package line
+    return found
+
+
+def write_record(work_dir: Path) -> None:
+    """Write this process's command and versions into ``work_dir``."""
+    work_dir.mkdir(parents=True, exist_ok=True)
+    record = dict(command='python ' + shlex.join(sys.argv), versions=versions())
+    (work_dir / FILE).write_text(json.dumps(record, indent=1))
+
+
+def read_record(work_dir: Path) -> dict[str, Any]:
+    """What `write_record` wrote; empty where the run was not started by our tools."""
+    path = work_dir / FILE
+    return json.loads(path.read_text()) if path.is_file() else {}

@@ -1,0 +1,53 @@
+"""Look through a folder of labelled images: what is in it, and what training would trip over.
+
+    python tools/check_data.py FOLDER [--out DIR] [--ignore-zero]
+
+Prints a table and writes DIR/data.html. Exit status 1 where training would fail.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from fastervit_mm.errors import exit_on_user_error
+from fastervit_mm.own_data.check import check_folder
+from fastervit_mm.own_data.page import data_page
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('folder', type=Path, help="in COCO's or ADE20K's layout")
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('data_check'),
+        help='folder of the page (default: data_check)',
+    )
+    parser.add_argument(
+        '--ignore-zero',
+        action='store_true',
+        default=None,
+        help='label 0 of the label maps means "unlabelled"',
+    )
+    args = parser.parse_args()
+    check = check_folder(
+        args.folder, args.ignore_zero, progress=lambda items: tqdm(items, unit='images')
+    )
+    for head, rows in check.tables():
+        print(f'\n{head}')
+        for row in rows:
+            print('  ' + '  '.join(str(cell) for cell in row))
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / 'data.html'
+    path.write_text(data_page(check))
+    print(f'\npage: {path}')
+    for reason in check.fatal:
+        print(f'training would fail: {reason}', file=sys.stderr)
+    if check.fatal:
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    exit_on_user_error(main)

@@ -1,0 +1,42 @@
+"""Predict on images, folders, videos or a camera, and draw the predictions.
+
+python tools/predict.py INPUT ... --config C --weights W --out DIR [--score 0.3] [--batch 4]
+"""
+
+import argparse
+from pathlib import Path
+
+from fastervit_mm.errors import FileError, exit_on_user_error
+from fastervit_mm.tooling.prediction import Predictor, expand, predict
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        'inputs',
+        nargs='+',
+        metavar='INPUT',
+        help='image, folder, glob, video or number of a camera',
+    )
+    parser.add_argument('--config', required=True, help="the run's config, in its work dir")
+    parser.add_argument('--weights', required=True, help='checkpoint')
+    parser.add_argument('--out', required=True, type=Path, help='folder to write to')
+    parser.add_argument('--score', type=float, default=0.3, help='objects below it are left out')
+    parser.add_argument('--batch', type=int, default=4, help='images at a time')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda:0 ...')
+    parser.add_argument('--limit', type=int, help='stop after so many images')
+    args = parser.parse_args()
+    sources = expand(args.inputs)
+    predictor = Predictor(args.config, args.weights, args.device)
+    done, broken = predict(
+        predictor, sources, args.out, score=args.score, batch=args.batch, limit=args.limit
+    )
+    for name in broken:
+        print(f'skipped {name}: no image or video that can be read')
+    print(f'{done} images done, {len(broken)} skipped; pictures: {args.out / "pictures"}')
+    if done == 0:
+        raise FileError('none of the inputs could be read')
+
+
+if __name__ == '__main__':
+    exit_on_user_error(main)

@@ -1,0 +1,69 @@
+"""One page about a finished run: curves, classes, mistakes, best and worst images.
+
+    python tools/report.py WORK_DIR [--out FILE]
+
+Evaluates the run's best (or last) checkpoint first, where its predictions are not there yet.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from mmengine.config import Config
+
+from fastervit_mm.errors import FileError, exit_on_user_error
+from fastervit_mm.tooling.report import (
+    detection_results,
+    find_checkpoint,
+    find_config,
+    report_page,
+    segmentation_results,
+)
+
+TOOLS = Path(__file__).resolve().parent
+
+
+def predictions_of(work_dir: Path, config: Path, name: str) -> Path:
+    """Predictions on the validation images, made by tools/test.py where they are missing or older
+    than the checkpoint.
+    """
+    path, checkpoint = work_dir / name, find_checkpoint(work_dir)
+    if path.exists() and path.stat().st_mtime >= checkpoint.stat().st_mtime:
+        return path
+    command = [
+        sys.executable,
+        str(TOOLS / 'test.py'),
+        str(config),
+        str(checkpoint),
+        '--work-dir',
+        str(work_dir),
+        '--out',
+        str(path),
+    ]
+    print('$', ' '.join(command), flush=True)
+    if subprocess.run(command).returncode:
+        raise FileError(f'the evaluation of {checkpoint} failed (its messages are above)')
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('work_dir', type=Path, help='of tools/train.py')
+    parser.add_argument('--out', type=Path, help='default: WORK_DIR/report.html')
+    args = parser.parse_args()
+    if not args.work_dir.is_dir():
+        raise FileError(f'{args.work_dir} is not a folder; training writes its work dir')
+    config = find_config(args.work_dir)
+    cfg = Config.fromfile(config)
+    if cfg.default_scope == 'mmseg':
+        results = segmentation_results(cfg, predictions_of(args.work_dir, config, 'label_maps'))
+    else:
+        results = detection_results(cfg, predictions_of(args.work_dir, config, 'predictions.pkl'))
+    out = args.out or args.work_dir / 'report.html'
+    out.write_text(report_page(args.work_dir, results))
+    print(f'report: {out}')
+
+
+if __name__ == '__main__':
+    exit_on_user_error(main)
