@@ -174,6 +174,37 @@ def test_what_can_be_handled_is_counted_and_left_out(tmp_path):
     assert not findings.fatal
 
 
+def rotated(folder, stated):
+    """Two photographs of 64×48 px as stored that EXIF turns by a quarter."""
+    content = coco_content()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    write_coco(folder, content=content, images=False)
+    for image, (width, height) in zip(content['images'], stated, strict=True):
+        image.update(width=width, height=height)
+        write_image(folder / 'train' / image['file_name'], exif=exif)
+    (folder / 'annotations/instances_train.json').write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize('size, flag', [((64, 48), 'color_ignore_orientation'), ((48, 64), None)])
+def test_rotated_photographs_are_read_as_they_were_annotated(size, flag, tmp_path):
+    from mmcv import imread
+
+    folder = rotated(tmp_path / 'mine', [size, size])
+    cfg, _ = fit(DETECTION, folder, tmp_path)
+    loading = cfg.train_dataloader.dataset.pipeline[0]
+    assert loading.get('color_type') == flag
+    pixels = imread(folder / 'train/0.jpg', flag=flag or 'color')
+    assert pixels.shape[1::-1] == size
+
+
+def test_photographs_annotated_both_ways_stop(tmp_path):
+    folder = rotated(tmp_path / 'mine', [(64, 48), (48, 64)])
+    with pytest.raises(UserError, match='1 images with an EXIF rotation are annotated as stored'):
+        fit(DETECTION, folder, tmp_path)
+
+
 @pytest.mark.parametrize('mode, kind', [('I;16', '16-bit image'), ('P', 'palette image')])
 def test_other_pixels_are_read_as_colour(mode, kind, tmp_path):
     from mmcv import imread

@@ -70,6 +70,13 @@ def _check_same_categories(train: Content, val: Content, layout: CocoLayout) -> 
         )
 
 
+def read_as_stored(cfg: Config) -> None:
+    """Read images without turning them as EXIF says: they are annotated that way."""
+    for node in nested_dicts(cfg._cfg_dict):
+        if node.get('type') == 'LoadImageFromFile':
+            node['color_type'] = 'color_ignore_orientation'
+
+
 def fit_to_coco(
     cfg: Config, layout: CocoLayout, work_dir: Path, progress: Callable[[Iterable], Iterable] = iter
 ) -> list[Findings]:
@@ -114,6 +121,8 @@ def fit_to_coco(
         for node in nested_dicts(cfg.get(name)):
             if 'ann_file' in node:
                 node['ann_file'] = str(files['val'])
+    if any(findings.rotated['as stored'] for findings in all_findings):
+        read_as_stored(cfg)
     set_class_count(cfg, len(classes))
     return all_findings
 

@@ -52,8 +52,10 @@ def _usable_image(image: Content, facts: ImageFacts, findings: Findings) -> Cont
     size = facts.shown_size
     if facts.rotation != 1:
         findings.add('EXIF rotation', f'{name}: orientation {facts.rotation}')
-        if stated == facts.size != facts.shown_size:
-            size = facts.size  # annotated on the pixels as stored
+        as_stored = stated == facts.size != facts.shown_size
+        findings.rotated['as stored' if as_stored else 'as shown'] += 1
+        if as_stored:
+            size = facts.size
     if stated != size:
         findings.add('size differs from the annotations', f'{name}: {stated} for {size}')
     findings.sizes.append(size)
@@ -143,6 +145,12 @@ def inspect_coco(
         usable = _usable_image(image, probe(split.images / image['file_name'], decode), findings)
         if usable is not None:
             images[image['id']] = usable
+    if len(findings.rotated) > 1:
+        findings.fatal.append(
+            f'{split.annotations}: {findings.rotated["as stored"]} images with an EXIF rotation are '
+            f'annotated as stored, {findings.rotated["as shown"]} as shown, and only one way can be '
+            'read; turn the pixels themselves and drop the EXIF tag'
+        )
     known = {image['id'] for image in content['images']}
     annotations = [
         a

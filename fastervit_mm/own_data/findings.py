@@ -41,6 +41,7 @@ class Findings:
         sizes: width and height of each usable image, px.
         instances: objects (or pixels, in label maps) of each class.
         problems: kind -> one line for each file or annotation it was found in.
+        rotated: how many images with an EXIF rotation are annotated 'as stored' and 'as shown'.
         fatal: why training would fail, in words that say how to mend it.
     """
 
@@ -48,6 +49,7 @@ class Findings:
     sizes: list[tuple[int, int]] = field(default_factory=list)
     instances: Counter = field(default_factory=Counter)
     problems: dict[str, list[str]] = field(default_factory=dict)
+    rotated: Counter = field(default_factory=Counter)
     fatal: list[str] = field(default_factory=list)
 
     def add(self, kind: str, where: str) -> None:
