@@ -15,7 +15,7 @@ from fastervit_mm.errors import FileError, exit_on_user_error
 from fastervit_mm.own_data.adapt import fit_to_folder, training_images
 from fastervit_mm.own_data.schedule import fit_schedule
 from fastervit_mm.own_data.start import start_from
-from fastervit_mm.tooling.data_folder import check_data
+from fastervit_mm.tooling.data_folder import check_data, innermost_dataset
 from fastervit_mm.tooling.run_config import (
     add_common_options,
     build_runner,
@@ -80,7 +80,7 @@ def use_own_data(cfg: Config, folder: Path, ignore_zero: bool | None) -> None:
         say(f'{findings.name}: {len(findings.sizes)} images')
         for line in findings.lines():
             say(f'  {line}')
-    classes = cfg.train_dataloader.dataset.metainfo.classes
+    classes = innermost_dataset(cfg, 'train_dataloader').metainfo.classes
     say(f'{len(classes)} classes: {", ".join(classes)}')
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..errors import ArgumentError
-from ..tooling.data_folder import nested_dicts
+from ..tooling.data_folder import innermost_dataset, nested_dicts
 from ..tooling.pictures import class_colour
 from .ade import class_names, inspect_ade
-from .coco import Content, hold_out, inspect_coco
+from .coco import Content, category_names, hold_out, inspect_coco
 from .findings import Findings
 from .layouts import AdeLayout, AdeSplit, CocoLayout, find_ade, find_coco, image_files, stem_of
 
@@ -44,26 +44,15 @@ def write_whole(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def _innermost(cfg: Config, loader: str) -> dict:
-    """The data set of a loader that reads files, inside whatever wraps it."""
-    dataset = cfg[loader]['dataset']
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
-    return dataset
-
-
 def _metainfo(classes: tuple[str, ...]) -> dict:
     return dict(classes=classes, palette=[class_colour(i) for i in range(len(classes))])
 
 
-def _categories(content: Content) -> tuple[str, ...]:
-    """Names in the order of their ids, as CocoDataset numbers them."""
-    return tuple(c['name'] for c in sorted(content['categories'], key=lambda c: c['id']))
-
-
 def _check_same_categories(train: Content, val: Content, layout: CocoLayout) -> None:
-    if set(_categories(train)) != set(_categories(val)):
-        odd = sorted(set(_categories(train)) ^ set(_categories(val)))[:5]
+    if set(category_names(train['categories'])) != set(category_names(val['categories'])):
+        odd = sorted(
+            set(category_names(train['categories'])) ^ set(category_names(val['categories']))
+        )[:5]
         raise ArgumentError(
             f'{layout.train.annotations} and {layout.val.annotations} have '
             f'different categories ({", ".join(odd)}); give both the same'
@@ -99,7 +88,7 @@ def fit_to_coco(
     stop_on_fatal(*all_findings)
     if layout.val is not None:
         _check_same_categories(train, val, layout)
-    classes = _categories(train)
+    classes = category_names(train['categories'])
     folder = (work_dir / 'data').absolute()
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
@@ -111,7 +100,7 @@ def fit_to_coco(
             continue
         training = loader == 'train_dataloader'
         images = layout.train.images if training else val_images
-        _innermost(cfg, loader).update(
+        innermost_dataset(cfg, loader).update(
             data_root='',
             ann_file=str(files['train' if training else 'val']),
             data_prefix=dict(img=str(images.absolute())),
@@ -189,7 +178,7 @@ def fit_to_ade(
             continue
         name = 'train' if loader == 'train_dataloader' else 'val'
         split, stems = parts[name]
-        _innermost(cfg, loader).update(
+        innermost_dataset(cfg, loader).update(
             type='BaseSegDataset',
             data_root='',
             metainfo=_metainfo(classes),

@@ -15,7 +15,7 @@ from ..errors import ArgumentError
 from ..tooling.data_folder import read_categories
 from ..tooling.pictures import draw_labels, draw_objects
 from .ade import class_names, inspect_ade, labels_by_stem, read_labels
-from .coco import inspect_coco
+from .coco import category_names, inspect_coco
 from .findings import REMEDIES, Findings
 from .layouts import AdeLayout, CocoLayout, find_ade, find_coco, image_files, stem_of
 
@@ -102,17 +102,12 @@ def _draw_coco(
     return draw_objects(_open(path), boxes, [classes[a['category_id']] for a in annotations], names)
 
 
-def category_names(annotations: Path) -> tuple[str, ...]:
-    """Names of a COCO file's categories, in the order of their ids."""
-    return tuple(c['name'] for c in sorted(read_categories(annotations), key=lambda c: c['id']))
-
-
 def check_coco(
     folder: Path, layout: CocoLayout, progress: Callable[[Iterable], Iterable]
 ) -> DataCheck:
     """Look through a folder in COCO's layout."""
     all_findings, samples = [], []
-    names = category_names(layout.train.annotations)
+    names = category_names(read_categories(layout.train.annotations))
     for title, split in (('training', layout.train), ('validation', layout.val)):
         if split is None:
             continue

@@ -16,6 +16,11 @@ from .layouts import CocoSplit
 Content = dict[str, Any]
 
 
+def category_names(categories: Iterable[dict]) -> tuple[str, ...]:
+    """Names in the order of their ids, as CocoDataset numbers them."""
+    return tuple(c['name'] for c in sorted(categories, key=lambda c: c['id']))
+
+
 def read_annotations(path: Path) -> Content:
     """The content of a COCO annotation file.
 

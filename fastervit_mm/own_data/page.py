@@ -25,9 +25,7 @@ def _class_histogram(check: DataCheck) -> str:
 
 
 def _size_scatter(check: DataCheck) -> str:
-    plot, (left, right) = new_figure()[0], (None, None)
-    plot.clf()
-    left, right = plot.subplots(1, 2)
+    plot, (left, right) = new_figure(columns=2)
     for findings in check.findings:
         if findings.sizes:
             left.scatter(*zip(*findings.sizes, strict=True), s=8, alpha=0.5, label=findings.name)

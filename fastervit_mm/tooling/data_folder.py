@@ -43,6 +43,14 @@ def datasets(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> Iterator[Config
                 yield node
 
 
+def innermost_dataset(cfg: Config, loader: str) -> ConfigDict:
+    """The data set of a loader that reads files, inside whatever wraps it."""
+    dataset = cfg[loader].dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    return dataset
+
+
 def point_to_folder(cfg: Config, folder: str | os.PathLike) -> None:
     """Point every data set and evaluator of ``cfg`` at ``folder``, laid out as the config expects.
 

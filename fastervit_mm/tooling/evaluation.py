@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from ..errors import ArgumentError, FileError
+from .data_folder import innermost_dataset
 
 
 def draw_predictions(cfg: Config, *, show: bool, folder: str | None, wait_time: float) -> None:
@@ -42,10 +43,7 @@ def use_tta(cfg: Config) -> None:
     """
     if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
         raise ArgumentError('--tta needs tta_model and tta_pipeline in the config')
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    dataset.pipeline = cfg.tta_pipeline
+    innermost_dataset(cfg, 'test_dataloader').pipeline = cfg.tta_pipeline
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     if cfg.tta_model.type == 'DetTTAModel' and 'segm' in cfg.test_evaluator.get('metric', ()):
         print('warning: test-time augmentation merges boxes only: evaluating bbox without segm')

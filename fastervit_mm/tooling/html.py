@@ -66,12 +66,12 @@ def figure(plot: Any, caption: str = '') -> str:
     )
 
 
-def new_figure(width: float = 7, height: float = 3.2) -> tuple[Any, Any]:
-    """A matplotlib figure and its axes, in inches; needs no screen."""
+def new_figure(width: float = 7, height: float = 3.2, columns: int = 1) -> tuple[Any, Any]:
+    """A matplotlib figure, in inches, and its axes, one or one for each column; needs no screen."""
     from matplotlib.figure import Figure
 
     plot = Figure(figsize=(width, height))
-    return plot, plot.subplots()
+    return plot, plot.subplots(1, columns)
 
 
 def page(title: str, sections: Sequence[tuple[str, str]]) -> str:
