@@ -13,8 +13,9 @@ except ImportError as error:
     ) from error
 
 from .backbone import FasterViT
+from .fusing import fuse
 from .registry import HOOKS, MODELS
 from .variants import VARIANTS, Variant
 from .version import __version__
 
-__all__ = ['HOOKS', 'MODELS', 'VARIANTS', 'FasterViT', 'Variant', '__version__']
+__all__ = ['HOOKS', 'MODELS', 'VARIANTS', 'FasterViT', 'Variant', '__version__', 'fuse']

@@ -96,6 +96,7 @@ class FasterViT(BaseModule):
 
     Attributes:
         out_channels, out_strides: of the emitted maps, in the order of ``out_indices``.
+        fused: `fastervit_mm.fuse` has rewritten it for inference.
 
     Raises:
         ValueError: an argument that is not allowed; the message says what is.
@@ -137,6 +138,7 @@ class FasterViT(BaseModule):
         self.out_channels = tuple(variant.channels[i] for i in self.out_indices)
         self.out_strides = tuple(4 * 2**i for i in self.out_indices)
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
+        self.fused = False
 
         self.patch_embed = PatchEmbed(in_channels, variant.in_dim, variant.dim)
         depth = max(self.out_indices) + 1
@@ -283,7 +285,13 @@ class FasterViT(BaseModule):
             module.requires_grad_(False)
 
     def train(self, mode: bool = True) -> FasterViT:
-        """Training or evaluation mode; frozen parts, and BatchNorm with ``norm_eval``, stay."""
+        """Training or evaluation mode; frozen parts, and BatchNorm with ``norm_eval``, stay.
+
+        Raises:
+            ValueError: training a backbone that `fuse` has rewritten.
+        """
+        if mode and self.fused:
+            raise ArgumentError('the backbone is fused for inference; train it before fuse')
         super().train(mode)
         self._freeze()
         if mode and self.norm_eval:

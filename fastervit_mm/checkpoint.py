@@ -63,7 +63,8 @@ def harmless_classes() -> list[Any]:
     import numpy as np
     from mmengine.logging.history_buffer import HistoryBuffer
 
-    core = np._core if hasattr(np, '_core') else np.core
+    # numpy 1.26 has a _core too, which is all but empty
+    core = np._core if np.__version__ >= '2' else np.core
     functions = [
         _under_name(getattr(core.multiarray, name), f'numpy.{module}.multiarray', name)
         for module in ('core', '_core')

@@ -36,7 +36,7 @@ class Attention(nn.Module):
         """``x``'s last tokens are those of ``grid``; the ones in front of them get no bias."""
         batch, count, dim = x.shape
         in_front = count - grid.coordinates.shape[0]
-        bias = F.pad(self.pos_emb_funct(grid), (in_front, 0, in_front, 0))
+        bias = self.pos_emb_funct(grid, in_front)
         qkv = self.qkv(x).reshape(batch, count, 3, self.num_heads, dim // self.num_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, N, head_dim)
         x = F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None].to(query.dtype))
@@ -56,9 +56,11 @@ class CarrierTokens(nn.Module):
         self.window, self.ct_size, self.pooling = window, ct_size, pooling
         self.pos_embed = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, nH*w, nW*w) -> (B, C, nH*c, nW*c)."""
-        return pool_carriers(self.pos_embed(x), self.window, self.ct_size, self.pooling)
+    def forward(self, x: Tensor, rows: int, columns: int) -> Tensor:
+        """(B, C, at least rows*w, at least columns*w) -> (B, C, rows*c, columns*c)."""
+        return pool_carriers(
+            self.pos_embed(x), self.window, self.ct_size, rows, columns, self.pooling
+        )
 
 
 def upsample_carriers(carriers: Tensor, ct_size: int, window: int) -> Tensor:

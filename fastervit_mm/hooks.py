@@ -1,4 +1,4 @@
-"""Training hooks: resuming exactly where a run stopped."""
+"""Hooks of a run: resuming exactly where it stopped, and a faster model for testing."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from .compiling import compile_backbones
+from .fusing import fuse
 from .registry import HOOKS
 
 
@@ -127,3 +129,22 @@ class ResumableCheckpointHook(CheckpointHook):
             )
         else:
             self._restore()
+
+
+@HOOKS.register_module()
+class FasterInferenceHook(Hook):
+    """Fuse and compile the FasterViT backbone before testing, after the weights were loaded.
+
+    Args:
+        fuse: call `fastervit_mm.fuse`. Default False.
+        compile: call `compile_backbones`. Default False.
+    """
+
+    def __init__(self, fuse: bool = False, compile: bool = False) -> None:
+        self.fuse, self.compile = fuse, compile
+
+    def before_test(self, runner: Runner) -> None:
+        if self.fuse:
+            fuse(runner.model)
+        if self.compile:
+            compile_backbones(runner.model)

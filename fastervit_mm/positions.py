@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .windows import window_coordinates
+
 HIDDEN = 512
 POSITION_UNITS = ('side', 'token_count')
 
@@ -62,15 +64,11 @@ def token_grid(
         unit: 'side' divides coordinates by half of each side, as the ImageNet weights were
             trained; 'token_count' by half of h*w on both axes, as the released detector was.
     """
-    rows, columns = torch.meshgrid(
-        torch.arange(height, device=device), torch.arange(width, device=device), indexing='ij'
-    )
-    if window is not None:
-        rows, columns = (
-            axis.reshape(height // window, window, width // window, window).transpose(1, 2)
-            for axis in (rows, columns)
-        )
-    rows, columns = rows.reshape(-1), columns.reshape(-1)
+    if window is None:
+        token = torch.arange(height * width, device=device)
+        rows, columns = token // width, token % width
+    else:
+        rows, columns = window_coordinates(height // window, width // window, window, device)
     units = (height, width) if unit == 'side' else (height * width, height * width)
     coordinates = torch.stack((centred(rows, units[0]), centred(columns, units[1])), dim=-1)
     offsets = torch.stack(
@@ -118,7 +116,10 @@ class PositionEmbedding(PositionMLP):
 class RelativePositionBias(PositionMLP):
     """What is added to the score of query a and key b for where they are to each other."""
 
-    def forward(self, grid: TokenGrid) -> Tensor:
-        """(heads, N, N) fp32 in 0 .. 16 for the N tokens of ``grid``."""
+    def forward(self, grid: TokenGrid, in_front: int = 0) -> Tensor:
+        """(heads, N', N') fp32 for the N tokens of ``grid`` and ``in_front`` tokens before them;
+        in 0 .. 16, and 0 for the latter.
+        """
         table = 16 * torch.sigmoid(self.evaluate(grid.offsets))
-        return table.t()[:, grid.pair_index]
+        bias = table.t()[:, grid.pair_index]
+        return F.pad(bias, (in_front, 0, in_front, 0)) if in_front else bias

@@ -18,7 +18,13 @@ from torch.utils.checkpoint import checkpoint
 from .convolution import ConvBlock, Downsample
 from .hierarchical_attention import CarrierTokens, HATBlock, WindowBlock, scaled, upsample_carriers
 from .positions import token_grid
-from .windows import from_windows, pad_to_windows, to_windows
+from .windows import (
+    from_windows,
+    pad_to_windows,
+    room_for_windows,
+    to_windows,
+    windows_along,
+)
 
 
 @contextmanager
@@ -129,29 +135,34 @@ class WindowStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        x = pad_to_windows(x, self.window)
+        rows, columns = windows_along(height, self.window), windows_along(width, self.window)
         run = self._run_windows if self.global_tokenizer is None else self._run_hat
-        return from_windows(run(x), self.window, height, width)
+        windows = run(room_for_windows(x, self.window), rows, columns)
+        return from_windows(windows, self.window, height, width)
 
-    def _run_windows(self, x: Tensor) -> Tensor:
-        """Padded (B, C, nH*w, nW*w) -> (B*nH*nW, w*w, C)."""
+    def _run_windows(self, x: Tensor, rows: int, columns: int) -> Tensor:
+        """Padded map -> (B*nH*nW, w*w, C)."""
         grid = token_grid(self.window, self.window, unit=self.position_unit, device=x.device)
-        windows = to_windows(x, self.window)
+        windows = to_windows(x, self.window, rows, columns)
         for block in self.blocks:
             windows = run_block(block, windows, grid, with_cp=self.with_cp)
         return windows
 
-    def _run_hat(self, x: Tensor) -> Tensor:
-        """Padded (B, C, nH*w, nW*w) -> (B*nH*nW, w*w, C), with carrier tokens on the way."""
+    def _run_hat(self, x: Tensor, rows: int, columns: int) -> Tensor:
+        """Padded map -> (B*nH*nW, w*w, C), with carrier tokens on the way."""
         batch, channels = x.shape[:2]
         ct_size = self.global_tokenizer.ct_size
-        first = self.global_tokenizer(x)  # (B, C, nH*c, nW*c)
+        first = self.global_tokenizer(x, rows, columns)  # (B, C, nH*c, nW*c)
         grid = token_grid(self.window, self.window, unit=self.position_unit, device=x.device)
         carrier_grid = token_grid(
-            *first.shape[-2:], window=ct_size, unit=self.position_unit, device=x.device
+            rows * ct_size,
+            columns * ct_size,
+            window=ct_size,
+            unit=self.position_unit,
+            device=x.device,
         )
-        carriers = to_windows(first, ct_size).reshape(batch, -1, channels)
-        windows = to_windows(x, self.window)
+        carriers = to_windows(first, ct_size, rows, columns).reshape(batch, -1, channels)
+        windows = to_windows(x, self.window, rows, columns)
         for block in self.blocks:
             windows, carriers = run_block(
                 block, windows, carriers, grid, carrier_grid, with_cp=self.with_cp

@@ -17,11 +17,41 @@ def pad_to_windows(x: Tensor, window: int) -> Tensor:
     return F.pad(x, (0, -width % window, 0, -height % window))
 
 
-def to_windows(x: Tensor, window: int) -> Tensor:
-    """(B, C, nH*w, nW*w) -> (B*nH*nW, w*w, C), windows and their tokens in raster order."""
-    batch, channels, height, width = x.shape
-    x = x.reshape(batch, channels, height // window, window, width // window, window)
-    return x.permute(0, 2, 4, 3, 5, 1).reshape(-1, window * window, channels)
+def room_for_windows(x: Tensor, window: int) -> Tensor:
+    """(B, C, H, W) with zeros below and to the right, at least as `pad_to_windows` adds them.
+
+    Compiled code adds the same everywhere: it would be compiled again for sizes without padding.
+    """
+    if torch.compiler.is_compiling():
+        return F.pad(x, (0, window - 1, 0, window - 1))
+    return pad_to_windows(x, window)
+
+
+def window_coordinates(
+    rows: int, columns: int, side: int, device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
+    """Row and column, px, of each token of ``rows`` by ``columns`` windows of ``side`` by
+    ``side`` tokens; windows and their tokens in raster order; each (rows * columns * side**2,).
+
+    Arithmetic instead of reshapes: an axis of windows has length 1 at some sizes, and compiled
+    code would be compiled again for each such axis.
+    """
+    token = torch.arange(rows * columns * side * side, device=device)
+    window, inside = token // (side * side), token % (side * side)
+    return (
+        window // columns * side + inside // side,
+        window % columns * side + inside % side,
+    )
+
+
+def to_windows(x: Tensor, window: int, rows: int, columns: int) -> Tensor:
+    """(B, C, at least rows*w, at least columns*w) -> (B*rows*columns, w*w, C), windows and their
+    tokens in raster order.
+    """
+    row, column = window_coordinates(rows, columns, window, x.device)
+    tokens = x.permute(0, 2, 3, 1).flatten(1, 2)
+    tokens = tokens.index_select(1, row * x.shape[-1] + column)
+    return tokens.reshape(-1, window * window, x.shape[1])
 
 
 def from_windows(tokens: Tensor, window: int, height: int, width: int) -> Tensor:
@@ -30,11 +60,19 @@ def from_windows(tokens: Tensor, window: int, height: int, width: int) -> Tensor
     Args:
         height, width: the map before padding, in px.
     """
-    rows, columns = -(-height // window), -(-width // window)
-    channels = tokens.shape[-1]
-    x = tokens.reshape(-1, rows, columns, window, window, channels)
-    x = x.permute(0, 1, 3, 2, 4, 5).reshape(-1, rows * window, columns * window, channels)
-    return x[:, :height, :width].permute(0, 3, 1, 2)
+    rows, columns = windows_along(height, window), windows_along(width, window)
+    pixel = torch.arange(height * width, device=tokens.device)
+    row, column = pixel // width, pixel % width
+    number = row // window * columns + column // window
+    inside = row % window * window + column % window
+    tokens = tokens.reshape(-1, rows * columns * window * window, tokens.shape[-1])
+    tokens = tokens.index_select(1, number * (window * window) + inside)
+    return tokens.transpose(1, 2).unflatten(-1, (height, width))
+
+
+def windows_along(side: int, window: int) -> int:
+    """Windows of ``window`` px that cover ``side`` px."""
+    return -(-side // window)
 
 
 def carrier_kernel(window: int, ct_size: int) -> int:
@@ -73,11 +111,16 @@ def averaging_matrix(side: int, start: Tensor, kernel: int, dtype: torch.dtype) 
     return ((offset >= 0) & (offset < kernel)).to(dtype) / kernel
 
 
-def pool_carriers(x: Tensor, window: int, ct_size: int, rule: str = 'aligned') -> Tensor:
-    """Average a padded map to carrier tokens: (B, C, nH*w, nW*w) -> (B, C, nH*c, nW*c)."""
-    height, width = x.shape[-2:]
-    rows, columns = (
-        averaging_matrix(side, *carrier_positions(side, window, ct_size, rule, x.device), x.dtype)
-        for side in (height, width)
+def pool_carriers(
+    x: Tensor, window: int, ct_size: int, rows: int, columns: int, rule: str = 'aligned'
+) -> Tensor:
+    """Average a map to carrier tokens: (B, C, at least rows*w, at least columns*w)
+    -> (B, C, rows*c, columns*c).
+    """
+    by_row, by_column = (
+        averaging_matrix(
+            side, *carrier_positions(count * window, window, ct_size, rule, x.device), x.dtype
+        )
+        for side, count in zip(x.shape[-2:], (rows, columns), strict=True)
     )
-    return rows @ (x @ columns.t())
+    return by_row @ (x @ by_column.t())

@@ -21,14 +21,17 @@ def test_windows_come_back_as_they_were(height, width, window):
     x = torch.arange(2 * 3 * height * width).float().reshape(2, 3, height, width)
     padded = pad_to_windows(x, window)
     assert padded.shape[-2] % window == padded.shape[-1] % window == 0
-    tokens = to_windows(padded, window)
+    rows, columns = (side // window for side in padded.shape[-2:])
+    tokens = to_windows(padded, window, rows, columns)
+    more = torch.nn.functional.pad(padded, (0, 2, 0, 1), value=-1)
+    assert torch.equal(to_windows(more, window, rows, columns), tokens)
     assert tokens.shape == (2 * padded[0, 0].numel() // window**2, window**2, 3)
     assert torch.equal(from_windows(tokens, window, height, width), x)
 
 
 def test_a_window_holds_its_own_pixels_in_raster_order():
     x = torch.arange(24).reshape(1, 1, 4, 6)
-    assert to_windows(x, 2)[1].flatten().tolist() == [2, 3, 8, 9]
+    assert to_windows(x, 2, 2, 3)[1].flatten().tolist() == [2, 3, 8, 9]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +73,9 @@ def test_both_rules_agree_at_two_windows():
 def test_pooling_is_average_pooling_where_that_exists():
     x = torch.randn(2, 3, 14, 14)
     expected = torch.nn.functional.avg_pool2d(x, 5, stride=3)
-    assert torch.allclose(pool_carriers(x, 7, 2), expected, atol=1e-6)
+    assert torch.allclose(pool_carriers(x, 7, 2, 2, 2), expected, atol=1e-6)
+    more = torch.nn.functional.pad(x, (0, 6, 0, 6), value=9)
+    assert torch.allclose(pool_carriers(more, 7, 2, 2, 2), expected, atol=1e-6)
     rows = averaging_matrix(21, *carrier_positions(21, 7, 2), torch.float32)
     assert torch.allclose(rows.sum(1), torch.ones(6))
 
@@ -116,6 +121,6 @@ def test_bias_reads_the_offset_of_query_minus_key(height, width):
 
 def test_window_order_is_a_reordering_of_raster_order():
     raster, by_window = token_grid(4, 6), token_grid(4, 6, window=2)
-    order = to_windows(torch.arange(24).reshape(1, 1, 4, 6), 2).flatten()
+    order = to_windows(torch.arange(24).reshape(1, 1, 4, 6), 2, 2, 3).flatten()
     assert torch.equal(by_window.coordinates, raster.coordinates[order])
     assert torch.equal(by_window.pair_index, raster.pair_index[order][:, order])

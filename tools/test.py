@@ -43,6 +43,14 @@ def parse_args() -> argparse.Namespace:
         help='draw predictions beside the truth; a detector draws to WORK_DIR/TIMESTAMP/FOLDER',
     )
     parser.add_argument('--wait-time', type=float, default=2, help='seconds each is shown')
+    parser.add_argument(
+        '--fuse', action='store_true', help='fold the backbone for inference: same outputs, faster'
+    )
+    parser.add_argument(
+        '--compile',
+        action='store_true',
+        help='torch.compile the backbone: pays off over many images, the first takes minutes',
+    )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     args = parser.parse_args()
     if (args.checkpoint is None) == (args.eval_only is None):
@@ -62,6 +70,9 @@ def main() -> None:
         draw_predictions(cfg, show=args.show, folder=args.show_dir, wait_time=args.wait_time)
     if args.tta:
         use_tta(cfg)
+    if args.fuse or args.compile:
+        hook = dict(type='fastervit_mm.FasterInferenceHook', fuse=args.fuse, compile=args.compile)
+        cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
     keep = None if args.out is None else keep_predictions(cfg, args.out)
     runner = build_runner(cfg)
     if keep is not None:

@@ -1,0 +1,38 @@
+"""Peak resident memory of one call, run as a process of its own (Linux).
+
+Prints by how many bytes the first call raised the peak above the loaded model's memory.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from .subjects import Subject, Task, change_model, load_model, make_call
+from .timing import once
+
+
+def resident(key: str) -> int:
+    """A line of /proc/self/status, in bytes: VmRSS (now) or VmHWM (peak)."""
+    for line in Path('/proc/self/status').read_text().splitlines():
+        if line.startswith(key + ':'):
+            return int(line.split()[1]) * 1024
+    raise KeyError(key)
+
+
+def main() -> None:
+    order = json.loads(sys.argv[1])
+    torch.set_num_threads(order['threads'])
+    subject = Subject(**order['subject'])._replace(changes=frozenset(order['subject']['changes']))
+    task = Task(**order['task'])
+    model = change_model(load_model(subject, task), subject, task)
+    call = make_call(model, subject, task)
+    before = resident('VmRSS')
+    Path('/proc/self/clear_refs').write_text('5')  # the peak starts anew
+    once(call, task.device)
+    print(resident('VmHWM') - before)
+
+
+if __name__ == '__main__':
+    main()

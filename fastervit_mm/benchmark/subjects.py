@@ -1,0 +1,330 @@
+"""What a benchmark times: a variant, a config's model or backbone, or the published package's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
+
+from ..backbone import FasterViT
+from ..compiling import compile_backbones
+from ..errors import ArgumentError, FileError
+from ..fusing import fuse
+from ..tooling.run_config import check_host_library, read_config
+from ..variants import VARIANTS
+
+PUBLISHED = 'published:'
+CHANGES = ('fused', 'compiled', 'channels_last', 'checkpointed')
+DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+# ImageNet-1K top-1, %, of the published weights: arXiv 2306.06189, tables 1 and 6, and its page
+IMAGENET_TOP1 = {
+    'fastervit_0': 82.1,
+    'fastervit_1': 83.2,
+    'fastervit_2': 84.2,
+    'fastervit_3': 84.9,
+    'fastervit_4': 85.4,
+    'fastervit_5': 85.6,
+    'fastervit_6': 85.8,
+    'fastervit_4_21k_224': 86.6,
+    'fastervit_4_21k_384': 87.6,
+    'fastervit_4_21k_512': 87.8,
+    'fastervit_4_21k_768': 87.9,
+}
+
+
+class Task(NamedTuple):
+    """One thing to do, again and again.
+
+    Attributes:
+        height, width: of the image, in px. batch: images at once.
+        dtype: a key of `DTYPES`. mode: 'infer' or 'train' (forward and backward, no optimiser).
+        device: 'cpu' or 'cuda'.
+    """
+
+    height: int
+    width: int
+    batch: int
+    dtype: str
+    mode: str
+    device: str
+
+    def __str__(self) -> str:
+        return f'{self.height}x{self.width}, batch {self.batch}, {self.dtype}, {self.mode}'
+
+
+class Subject(NamedTuple):
+    """A model to time, as named on the command line: ``SOURCE[+CHANGE ...]``.
+
+    Attributes:
+        name: as typed.
+        source: a variant, the path of a config, or 'published:NAME'.
+        changes: out of `CHANGES`.
+        dtype: instead of the task's, or None.
+        part: 'model' or 'backbone' of a config.
+    """
+
+    name: str
+    source: str
+    changes: frozenset[str]
+    dtype: str | None
+    part: str
+
+    @property
+    def is_published(self) -> bool:
+        return self.source.startswith(PUBLISHED)
+
+    @property
+    def is_config(self) -> bool:
+        return self.source.endswith('.py')
+
+    def on(self, task: Task) -> Task:
+        """``task`` in this subject's own dtype, where it has one."""
+        return task if self.dtype is None else task._replace(dtype=self.dtype)
+
+
+def parse_subject(text: str, part: str = 'model', changes: frozenset[str] = frozenset()) -> Subject:
+    """The subject that ``text`` names.
+
+    Args:
+        part: what is timed of a config, 'model' or 'backbone'.
+        changes: those asked for all subjects; each takes the ones it can.
+
+    Raises:
+        ArgumentError: nothing of that name.
+    """
+    source, *added = text.split('+')
+    unknown = [word for word in added if word not in (*CHANGES, *DTYPES)]
+    if unknown:
+        raise ArgumentError(
+            f'{text}: {unknown[0]!r} is no change; allowed: {", ".join((*CHANGES, *DTYPES))}'
+        )
+    dtypes = [word for word in added if word in DTYPES]
+    subject = Subject(
+        text,
+        source,
+        frozenset(added) & set(CHANGES),
+        dtypes[-1] if dtypes else None,
+        part if source.endswith('.py') else 'backbone',
+    )
+    if not (subject.is_published or subject.is_config or source in VARIANTS):
+        raise ArgumentError(
+            f'{source!r} is no subject; give a variant ({", ".join(VARIANTS)}), the path of a '
+            f'config, or {PUBLISHED}NAME'
+        )
+    if subject.is_published and subject.changes - {'compiled', 'channels_last'}:
+        raise ArgumentError(f'{text}: the published code can only be compiled or channels_last')
+    if subject.is_published:
+        changes = changes & {'compiled', 'channels_last'}
+    return subject._replace(changes=subject.changes | changes)
+
+
+def published_accuracy(subject: Subject) -> Mapping[str, float]:
+    """Metric -> value, as others published it; empty where nobody did."""
+    if not subject.is_config:
+        name = subject.source.removeprefix(PUBLISHED).removesuffix('_any_res').removesuffix('_224')
+        top1 = IMAGENET_TOP1.get(name.replace('faster_vit', 'fastervit'))
+        return {} if top1 is None else {'ImageNet top-1': top1}
+    path = Path(subject.source)
+    for folder in path.parents[:2]:
+        for metafile in sorted(folder.glob('*metafile.yml')):
+            for model in yaml.safe_load(metafile.read_text())['Models']:
+                if model['Name'] == path.stem:
+                    results = model.get('Metadata', {}).get('Published Results', {})
+                    return {k: v for k, v in results.items() if isinstance(v, (int, float))}
+    return {}
+
+
+def _from_config(subject: Subject) -> nn.Module:
+    cfg = read_config(subject.source)
+    check_host_library(cfg)
+    if 'checkpointed' in subject.changes:
+        cfg.model.backbone.with_cp = True
+    _forget_weights(cfg.model)
+    init_default_scope(cfg.default_scope)
+    if cfg.default_scope == 'mmdet':
+        from mmdet.registry import MODELS
+    else:
+        from mmseg.registry import MODELS
+    model = MODELS.build(cfg.model)
+    return model.backbone if subject.part == 'backbone' else model
+
+
+def _forget_weights(cfg: Any) -> None:
+    """Random weights: they cost the same time and need no download."""
+    if isinstance(cfg, Config | dict):
+        if cfg.get('init_cfg') is not None:
+            cfg.init_cfg = None
+        if cfg.get('pretrained'):
+            cfg.pretrained = False if isinstance(cfg.pretrained, bool) else None
+        for value in cfg.values():
+            _forget_weights(value)
+
+
+def _from_published(subject: Subject, task: Task) -> nn.Module:
+    try:
+        import fastervit
+    except ImportError:
+        raise ArgumentError(
+            f'{subject.name}: the published package is not installed; for a measurement, and '
+            'under its own non-commercial licence: pip install --no-deps fastervit==1.0.0'
+        ) from None
+    name = subject.source.removeprefix(PUBLISHED)
+    options = {'resolution': [task.height, task.width]} if name.endswith('_any_res') else {}
+    try:
+        return fastervit.create_model(name, **options)
+    except (KeyError, RuntimeError) as error:
+        raise ArgumentError(f'{subject.name}: the published package says: {error}') from None
+
+
+def load_model(subject: Subject, task: Task) -> nn.Module:
+    """The subject's model with random weights, before any of its changes."""
+    torch.manual_seed(0)
+    if subject.is_published:
+        model = _from_published(subject, task)
+    elif subject.is_config:
+        model = _from_config(subject)
+    else:
+        model = FasterViT(subject.source, with_cp='checkpointed' in subject.changes)
+        model.init_weights()
+    return model.to(task.device).train(task.mode == 'train')
+
+
+def change_model(model: nn.Module, subject: Subject, task: Task) -> nn.Module:
+    """Apply the subject's changes and, for inference of a backbone, the dtype.
+
+    Raises:
+        ArgumentError: a change that this model cannot take.
+    """
+    holds_ours = any(isinstance(module, FasterViT) for module in model.modules())
+    if 'fused' in subject.changes and task.mode == 'train':
+        raise ArgumentError(f'{subject.name}: a fused model cannot be trained')
+    if 'fused' in subject.changes and holds_ours:
+        fuse(model)
+    if 'channels_last' in subject.changes:
+        model = model.to(memory_format=torch.channels_last)
+    if casts_weights(subject, task):
+        model = model.to(DTYPES[task.dtype])
+    if 'compiled' in subject.changes:
+        if holds_ours:
+            compile_backbones(model)
+        else:
+            getattr(model, 'backbone', model).compile()
+    return model
+
+
+def casts_weights(subject: Subject, task: Task) -> bool:
+    """Backbones are run in the dtype itself; whole models, and training, under autocast."""
+    return subject.part == 'backbone' and task.mode == 'infer'
+
+
+def make_call(model: nn.Module, subject: Subject, task: Task) -> Callable[[], None]:
+    """What one measurement runs, on images that stay the same."""
+    images = torch.randn(task.batch, 3, task.height, task.width, device=task.device)
+    if 'channels_last' in subject.changes:
+        images = images.contiguous(memory_format=torch.channels_last)
+    dtype = DTYPES[task.dtype]
+    if casts_weights(subject, task):
+        images = images.to(dtype)
+    if subject.part == 'backbone':
+        call = _backbone_call(model, images, task)
+    else:
+        call = _model_call(model, images, task)
+    if casts_weights(subject, task) or task.dtype == 'fp32':
+        return call
+
+    def call_in_autocast() -> None:
+        with torch.autocast(task.device, dtype):
+            call()
+
+    return call_in_autocast
+
+
+def _backbone_call(model: nn.Module, images: Tensor, task: Task) -> Callable[[], None]:
+    def infer() -> None:
+        with torch.inference_mode():
+            model(images)
+
+    def train() -> None:
+        out = model(images)
+        maps = out if isinstance(out, (tuple, list)) else (out,)
+        model.zero_grad(set_to_none=True)
+        sum(x.float().mean() for x in maps).backward()
+
+    return train if task.mode == 'train' else infer
+
+
+def _model_call(model: nn.Module, images: Tensor, task: Task) -> Callable[[], None]:
+    samples = _samples(model, task)
+
+    def infer() -> None:
+        with torch.inference_mode():
+            model(images, samples, mode='predict')
+
+    def train() -> None:
+        model.zero_grad(set_to_none=True)
+        model.parse_losses(model(images, samples, mode='loss'))[0].backward()
+
+    return train if task.mode == 'train' else infer
+
+
+def _samples(model: nn.Module, task: Task, objects: int = 8) -> list[Any]:
+    """Truth of ``batch`` images: ``objects`` boxes with masks, or a label map, at random."""
+    size = (task.height, task.width)
+    meta = dict(
+        img_shape=size,
+        ori_shape=size,
+        pad_shape=size,
+        batch_input_shape=size,
+        scale_factor=(1.0, 1.0),
+        flip=False,
+    )
+    if hasattr(model, 'decode_head'):
+        from mmengine.structures import PixelData
+        from mmseg.structures import SegDataSample
+
+        labels = torch.randint(0, model.decode_head.num_classes, (task.batch, 1, *size))
+        return [
+            SegDataSample(metainfo=meta, gt_sem_seg=PixelData(data=label.to(task.device)))
+            for label in labels
+        ]
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+    from mmengine.structures import InstanceData
+
+    samples = []
+    for _ in range(task.batch):
+        corner = torch.rand(objects, 2) * torch.tensor([task.width, task.height]) * 0.6
+        side = torch.tensor([task.width, task.height]) * 0.3
+        boxes = torch.cat((corner, corner + side), 1)
+        masks = torch.zeros(objects, *size, dtype=torch.uint8).numpy()
+        for mask, (x0, y0, x1, y1) in zip(masks, boxes.int().tolist(), strict=True):
+            mask[y0:y1, x0:x1] = 1
+        truth = InstanceData(
+            bboxes=boxes.to(task.device),
+            labels=torch.zeros(objects, dtype=torch.long, device=task.device),
+            masks=BitmapMasks(masks, *size),
+        )
+        samples.append(DetDataSample(metainfo=meta, gt_instances=truth))
+    return samples
+
+
+def read_subjects(
+    texts: list[str], part: str, changes: frozenset[str]
+) -> tuple[list[Subject], list[str]]:
+    """The subjects there are, and one line for each there is not."""
+    subjects, refused = [], []
+    for text in texts:
+        try:
+            subject = parse_subject(text, part, changes)
+            if subject.is_config:
+                read_config(subject.source)
+            subjects.append(subject)
+        except (ArgumentError, FileError) as error:
+            refused.append(str(error))
+    return subjects, refused

@@ -1,0 +1,170 @@
+"""`fuse`: a trained backbone rewritten for inference, with the same outputs and less work.
+
+What depends on weights alone is computed once: BatchNorm goes into the convolution before it, a
+layer scale into the linear layer before it, and the position tables of a window become constants.
+The carrier tokens' tables depend on the image's size and stay as they are. Then the same arithmetic
+is given to the faster kernels: channels-last convolutions, and on a CPU linear layers as 1×1
+convolutions. ``docs/benchmarks.md`` has what each is worth.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from timm.layers import Mlp
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from .backbone import FasterViT
+from .convolution import ConvBlock, PatchEmbed
+from .errors import ArgumentError
+from .hierarchical_attention import Attention, HATBlock, WindowBlock
+from .positions import token_grid
+from .stages import WindowStage
+
+
+class ConstantTable(nn.Module):
+    """A position table computed once, in place of the MLP that computed it.
+
+    Args:
+        table: what the MLP gave.
+    """
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__()
+        self.register_buffer('table', table)
+
+    def forward(self, *_: Any) -> Tensor:
+        return self.table
+
+
+class TokenLinear(nn.Linear):
+    """A linear layer that runs as a 1×1 convolution on a CPU: the same product, by oneDNN.
+
+    PyTorch gives fp32 linear layers to MKL, which leaves a third of an AMD CPU unused.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != 'cpu':
+            return super().forward(x)
+        tokens = x.reshape(1, 1, -1, self.in_features).permute(0, 3, 1, 2)
+        out = F.conv2d(tokens, self.weight[:, :, None, None], self.bias)
+        return out.permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.out_features)
+
+
+def _fold_batch_norms(part: PatchEmbed | ConvBlock) -> int:
+    """BatchNorm into the convolution in front of it; returns how many."""
+    if isinstance(part, PatchEmbed):
+        layers, pairs = part.conv_down, (('0', '1'), ('3', '4'))
+    else:
+        layers, pairs = part, (('conv1', 'norm1'), ('conv2', 'norm2'))
+    for conv, norm in pairs:
+        setattr(layers, conv, fuse_conv_bn_eval(getattr(layers, conv), getattr(layers, norm)))
+        setattr(layers, norm, nn.Identity())
+    return len(pairs)
+
+
+def _fold_scale(block: WindowBlock, name: str, layer: nn.Linear) -> int:
+    """The layer scale ``name`` into ``layer``, whose output it multiplies; returns how many."""
+    gamma = getattr(block, name)
+    if gamma is None:
+        return 0
+    layer.weight.mul_(gamma[:, None])
+    layer.bias.mul_(gamma)
+    setattr(block, name, None)
+    return 1
+
+
+def _fold_scales(stage: WindowStage) -> int:
+    count = 0
+    for block in stage.blocks:
+        count += _fold_scale(block, 'gamma3', block.attn.proj)
+        count += _fold_scale(block, 'gamma4', block.mlp.fc2)
+        # the last block's gamma1 also scales what do_propagation adds
+        if isinstance(block, HATBlock) and not (stage.do_propagation and block is stage.blocks[-1]):
+            count += _fold_scale(block, 'gamma1', block.hat_attn.proj)
+            count += _fold_scale(block, 'gamma2', block.hat_mlp.fc2)
+    return count
+
+
+def _use_token_linears(part: Attention | Mlp) -> int:
+    """Put `TokenLinear` in place of the part's linear layers; returns how many."""
+    names = ('qkv', 'proj') if isinstance(part, Attention) else ('fc1', 'fc2')
+    for name in names:
+        layer = getattr(part, name)
+        with torch.device('meta'):
+            replacement = TokenLinear(layer.in_features, layer.out_features)
+        replacement.weight, replacement.bias = layer.weight, layer.bias
+        setattr(part, name, replacement.eval())
+    return len(names)
+
+
+def _make_window_tables_constant(stage: WindowStage) -> int:
+    weight = stage.blocks[0].attn.qkv.weight
+    grid = token_grid(stage.window, stage.window, unit=stage.position_unit, device=weight.device)
+    carriers = 0 if stage.global_tokenizer is None else stage.global_tokenizer.ct_size**2
+    for block in stage.blocks:
+        block.pos_embed = ConstantTable(block.pos_embed(grid).to(weight.dtype))
+        bias = block.attn.pos_emb_funct(grid, carriers)
+        block.attn.pos_emb_funct = ConstantTable(bias.to(weight.dtype))
+    return 2 * len(stage.blocks)
+
+
+def _refuse_weights(*_: Any) -> None:
+    raise ArgumentError('the backbone is fused and takes no weights; load them, then call fuse')
+
+
+@torch.no_grad()
+def _fuse_backbone(backbone: FasterViT) -> Counter[str]:
+    done: Counter[str] = Counter()
+    for module in backbone.modules():
+        if isinstance(module, (PatchEmbed, ConvBlock)):
+            done['BatchNorm layers into convolutions'] += _fold_batch_norms(module)
+    for stage in backbone.levels:
+        if isinstance(stage, WindowStage):
+            done['layer scales into linear layers'] += _fold_scales(stage)
+            done['position tables of windows into constants'] += _make_window_tables_constant(stage)
+    for module in list(backbone.modules()):
+        if isinstance(module, (Attention, Mlp)):
+            done['linear layers as 1×1 convolutions on CPUs'] += _use_token_linears(module)
+    backbone.to(memory_format=torch.channels_last)
+    backbone.requires_grad_(False)
+    backbone.register_load_state_dict_pre_hook(_refuse_weights)
+    backbone.fused = True
+    return done
+
+
+def fuse(model: nn.Module) -> nn.Module:
+    """Rewrite every FasterViT backbone in ``model`` for inference, in place.
+
+    Maps stay equal to 1e-4 in fp32. Load weights before; afterwards the backbone takes none, and
+    training it raises. The rest of a detector or segmentor is left as it is. What was done is
+    written to the log.
+
+    Args:
+        model: a backbone, or a detector or segmentor that holds one; put into evaluation mode.
+
+    Returns:
+        ``model`` itself.
+
+    Raises:
+        ValueError: there is no FasterViT in ``model``.
+    """
+    backbones = [module for module in model.modules() if isinstance(module, FasterViT)]
+    if not backbones:
+        raise ArgumentError(
+            f'{type(model).__name__} holds no fastervit_mm.FasterViT; fuse takes a backbone, or a '
+            'model that has one'
+        )
+    model.eval()
+    done: Counter[str] = Counter()
+    for backbone in backbones:
+        if not backbone.fused:
+            done += _fuse_backbone(backbone)
+    told = ', '.join(f'{count} {what}' for what, count in done.items()) or 'nothing, it was before'
+    print_log(f'fused: {told}', logger='current')
+    return model

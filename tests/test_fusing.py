@@ -1,0 +1,101 @@
+"""A fused backbone gives the same maps, alone and inside a detector, and cannot be trained."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import fastervit_mm
+from fastervit_mm import FasterViT, fuse
+
+TINY = dict(dim=16, in_dim=8, depths=(1, 2, 2, 1), num_heads=(1, 1, 2, 2))
+
+
+def trained(**changes):
+    """A backbone whose every parameter and statistic is away from its first value."""
+    torch.manual_seed(0)
+    backbone = FasterViT({**TINY, **changes.pop('arch', {})}, **changes).eval()
+    for tensor in backbone.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.add_(0.1 * torch.rand_like(tensor))
+    return backbone
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {},
+        dict(arch=dict(layer_scale=0.3, do_propagation=True)),
+        dict(arch=dict(layer_scale=0.3, hat=(False,) * 4), out_norm='bn', pad_all_stages=True),
+        dict(position_unit='token_count', out_indices=(1, 3), ct_size=1),
+    ],
+)
+@pytest.mark.parametrize('size', [(64, 64), (150, 259)])
+def test_fused_maps_are_the_same(changes, size):
+    plain = trained(**changes)
+    fused = fuse(copy.deepcopy(plain))
+    image = torch.randn(2, 3, *size)
+    with torch.no_grad():
+        for a, b in zip(plain(image), fused(image), strict=True):
+            assert (a - b).abs().max() <= 1e-4 * a.std()
+    inner = [fused.patch_embed, *(block for level in fused.levels for block in level.blocks)]
+    assert not any(isinstance(m, nn.BatchNorm2d) for part in inner for m in part.modules())
+
+
+def test_it_says_what_it_fused(capsys):
+    fuse(trained(arch=dict(layer_scale=0.3)))
+    told = capsys.readouterr()
+    told = told.out + told.err
+    assert '8 BatchNorm layers into convolutions' in told  # stem 2, three conv blocks 2 each
+    assert '10 layer scales' in told  # two HAT blocks 4 each, one window block 2
+    assert '6 position tables' in told
+
+
+def test_a_fused_backbone_refuses_training_and_weights():
+    backbone = trained()
+    weights = backbone.state_dict()
+    fuse(backbone)
+    assert not any(p.requires_grad for p in backbone.parameters())
+    with pytest.raises(ValueError, match='train it before fuse'):
+        backbone.train()
+    with pytest.raises(ValueError, match='load them, then call fuse'):
+        backbone.load_state_dict(weights, strict=False)
+    assert fuse(backbone) is backbone  # once more changes nothing
+    copy.deepcopy(backbone)
+
+
+def test_a_whole_detector_is_fused_and_stays_in_one_piece():
+    class Detector(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone = trained()
+            self.neck = nn.Sequential(nn.Conv2d(128, 8, 1), nn.BatchNorm2d(8))
+
+        def forward(self, x):
+            return self.neck(self.backbone(x)[-1])
+
+    detector = Detector()
+    before = copy.deepcopy(detector).eval()
+    assert fastervit_mm.fuse(detector) is detector
+    image = torch.randn(1, 3, 100, 130)
+    with torch.no_grad():
+        assert torch.allclose(before(image), detector(image), atol=1e-4)
+    assert isinstance(detector.neck[1], nn.BatchNorm2d)
+    with pytest.raises(ValueError, match='train it before fuse'):
+        detector.train()
+
+
+def test_a_model_without_our_backbone_is_named():
+    with pytest.raises(ValueError, match='Linear holds no fastervit_mm.FasterViT'):
+        fuse(nn.Linear(1, 1))
+
+
+def test_half_precision_after_fusing():
+    plain = trained()
+    fused = fuse(copy.deepcopy(plain)).bfloat16()
+    image = torch.randn(1, 3, 96, 160)
+    with torch.no_grad():
+        for a, b in zip(plain(image), fused(image.bfloat16()), strict=True):
+            assert b.dtype == torch.bfloat16
+            assert (a - b.float()).std() < 0.1 * a.std()
