@@ -9,7 +9,7 @@ from fastervit_mm.compiling import compile_backbones
 
 TINY = dict(
     dim=64,
-    in_dim=8,
+    in_dim=32,  # PyTorch itself parts small convolutions on a CPU from large ones
     depths=(1, 1, 1, 1),
     num_heads=(1, 1, 1, 1),
     mlp_ratio=1,
@@ -18,9 +18,9 @@ TINY = dict(
 )
 # square and not, needing padding and not, one window and many
 SIZES = (
-    [(320, 512), (640, 640), (224, 224), (512, 800), (300, 300), (100, 100), (300, 500)]
-    + [(500, 300), (448, 448), (333, 500), (672, 448), (224, 160), (97, 113), (225, 224)]
-    + [(224, 900), (112, 112), (113, 448), (448, 560), (160, 224), (480, 480)]
+    [(320, 256), (384, 384), (224, 224), (256, 400), (300, 300), (100, 100), (300, 250)]
+    + [(250, 300), (448, 448), (333, 260), (336, 448), (224, 160), (97, 113), (225, 224)]
+    + [(224, 450), (112, 112), (113, 336), (448, 224), (160, 224), (320, 320)]
 )
 
 
@@ -69,7 +69,7 @@ def test_few_compilations_over_many_sizes_and_the_eager_numbers(backend, fused):
 def test_a_square_image_first(backend):
     backbone = build()
     compiled = torch.compile(backbone, dynamic=True, fullgraph=True, backend=backend)
-    assert_equal(compiled, backbone, [(448, 448), (320, 512), (640, 640), (300, 500), (500, 260)])
+    assert_equal(compiled, backbone, [(320, 320), (320, 256), (260, 260), (300, 400), (400, 260)])
     assert backend.graphs <= 2
 
 

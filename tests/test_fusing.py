@@ -18,7 +18,7 @@ def trained(**changes):
     backbone = FasterViT({**TINY, **changes.pop('arch', {})}, **changes).eval()
     for tensor in backbone.state_dict().values():
         if tensor.is_floating_point():
-            tensor.add_(0.1 * torch.rand_like(tensor))
+            tensor.add_(0.2 * (torch.rand_like(tensor) - 0.5))
     return backbone
 
 
@@ -43,13 +43,15 @@ def test_fused_maps_are_the_same(changes, size):
     assert not any(isinstance(m, nn.BatchNorm2d) for part in inner for m in part.modules())
 
 
-def test_it_says_what_it_fused(capsys):
+def test_it_says_what_it_fused(monkeypatch):
+    lines = []
+    monkeypatch.setattr('fastervit_mm.fusing.print_log', lambda line, logger: lines.append(line))
     fuse(trained(arch=dict(layer_scale=0.3)))
-    told = capsys.readouterr()
-    told = told.out + told.err
+    (told,) = lines
     assert '8 BatchNorm layers into convolutions' in told  # stem 2, three conv blocks 2 each
     assert '10 layer scales' in told  # two HAT blocks 4 each, one window block 2
     assert '6 position tables' in told
+    assert '20 linear layers' in told  # 4 a window block, 8 a HAT block
 
 
 def test_a_fused_backbone_refuses_training_and_weights():
