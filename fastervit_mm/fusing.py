@@ -3,8 +3,8 @@
 What depends on weights alone is computed once: BatchNorm goes into the convolution before it, a
 layer scale into the linear layer before it, and the position tables of a window become constants.
 The carrier tokens' tables depend on the image's size and stay as they are. Then the same arithmetic
-is given to the faster kernels: channels-last convolutions, and on a CPU linear layers as 1×1
-convolutions. ``docs/benchmarks.md`` has what each is worth.
+is given to the faster kernels: channels-last convolutions, and linear layers to oneDNN on a
+CPU. ``docs/benchmarks.md`` has what each is worth.
 """
 
 from __future__ import annotations
@@ -43,17 +43,49 @@ class ConstantTable(nn.Module):
 
 
 class TokenLinear(nn.Linear):
-    """A linear layer that runs as a 1×1 convolution on a CPU: the same product, by oneDNN.
+    """A linear layer, with GELU behind it or without, that oneDNN runs on a CPU.
 
-    PyTorch gives fp32 linear layers to MKL, which leaves a third of an AMD CPU unused.
+    PyTorch gives fp32 linear layers to MKL, which leaves a quarter of an AMD CPU unused, and GELU
+    a pass of its own.
+
+    Args:
+        layer: whose parameters are taken.
+        activation: 'none' or 'gelu'.
     """
 
+    def __init__(self, layer: nn.Linear, activation: str = 'none') -> None:
+        with torch.device('meta'):
+            super().__init__(layer.in_features, layer.out_features)
+        self.weight, self.bias, self.activation = layer.weight, layer.bias, activation
+        self.eval()
+
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != 'cpu':
-            return super().forward(x)
+        if _onednn_takes(x):
+            pointwise = torch.ops.mkldnn._linear_pointwise
+            return pointwise(x, self.weight, self.bias, self.activation, [], 'none')
+        out = self._as_convolution(x) if x.device.type == 'cpu' else super().forward(x)
+        return F.gelu(out) if self.activation == 'gelu' else out
+
+    def _as_convolution(self, x: Tensor) -> Tensor:
+        """A 1×1 convolution is oneDNN's too; unlike `pointwise` it has gradients and autocast."""
         tokens = x.reshape(1, 1, -1, self.in_features).permute(0, 3, 1, 2)
         out = F.conv2d(tokens, self.weight[:, :, None, None], self.bias)
         return out.permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.out_features)
+
+
+def _onednn_takes(x: Tensor) -> bool:
+    """Whether its fused linear layer may be used: eager inference in a dtype the CPU has."""
+    return (
+        x.device.type == 'cpu'
+        and not torch.compiler.is_compiling()
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled('cpu')
+        and torch.backends.mkldnn.is_available()
+        and (
+            x.dtype == torch.float32
+            or (x.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        )
+    )
 
 
 def _fold_batch_norms(part: PatchEmbed | ConvBlock) -> int:
@@ -93,14 +125,12 @@ def _fold_scales(stage: WindowStage) -> int:
 
 def _use_token_linears(part: Attention | Mlp) -> int:
     """Put `TokenLinear` in place of the part's linear layers; returns how many."""
-    names = ('qkv', 'proj') if isinstance(part, Attention) else ('fc1', 'fc2')
-    for name in names:
-        layer = getattr(part, name)
-        with torch.device('meta'):
-            replacement = TokenLinear(layer.in_features, layer.out_features)
-        replacement.weight, replacement.bias = layer.weight, layer.bias
-        setattr(part, name, replacement.eval())
-    return len(names)
+    if isinstance(part, Attention):
+        part.qkv, part.proj = TokenLinear(part.qkv), TokenLinear(part.proj)
+    else:
+        part.fc1, part.act = TokenLinear(part.fc1, 'gelu'), nn.Identity()
+        part.fc2 = TokenLinear(part.fc2)
+    return 2
 
 
 def _make_window_tables_constant(stage: WindowStage) -> int:
@@ -130,7 +160,7 @@ def _fuse_backbone(backbone: FasterViT) -> Counter[str]:
             done['position tables of windows into constants'] += _make_window_tables_constant(stage)
     for module in list(backbone.modules()):
         if isinstance(module, (Attention, Mlp)):
-            done['linear layers as 1×1 convolutions on CPUs'] += _use_token_linears(module)
+            done['linear layers for oneDNN'] += _use_token_linears(module)
     backbone.to(memory_format=torch.channels_last)
     backbone.requires_grad_(False)
     backbone.register_load_state_dict_pre_hook(_refuse_weights)
