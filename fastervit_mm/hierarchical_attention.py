@@ -14,6 +14,7 @@ from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .convolution import add_branch
 from .positions import PositionEmbedding, RelativePositionBias, TokenGrid
 from .windows import pool_carriers
 
@@ -109,8 +110,8 @@ class WindowBlock(nn.Module):
 
     def attend(self, x: Tensor, grid: TokenGrid) -> Tensor:
         """Steps of the window itself; carrier tokens, if any, stand in front of its tokens."""
-        x = x + self.drop_path(scaled(self.attn(self.norm1(x), grid), self.gamma3))
-        return x + self.drop_path(scaled(self.mlp(self.norm2(x)), self.gamma4))
+        x = add_branch(x, self.drop_path(scaled(self.attn(self.norm1(x), grid), self.gamma3)))
+        return add_branch(x, self.drop_path(scaled(self.mlp(self.norm2(x)), self.gamma4)))
 
     def forward(self, x: Tensor, grid: TokenGrid) -> Tensor:
         return self.attend(x + self.pos_embed(grid).to(x.dtype), grid)
@@ -145,12 +146,10 @@ class HATBlock(WindowBlock):
     def exchange(self, carriers: Tensor, grid: TokenGrid) -> Tensor:
         """All carrier tokens of an image attend to each other: (B, nW*c*c, C) -> the same."""
         carriers = carriers + self.hat_pos_embed(grid).to(carriers.dtype)
-        carriers = carriers + self.drop_path(
-            scaled(self.hat_attn(self.hat_norm1(carriers), grid), self.gamma1)
-        )
-        return carriers + self.drop_path(
-            scaled(self.hat_mlp(self.hat_norm2(carriers)), self.gamma2)
-        )
+        attended = self.hat_attn(self.hat_norm1(carriers), grid)
+        carriers = add_branch(carriers, self.drop_path(scaled(attended, self.gamma1)))
+        changed = self.hat_mlp(self.hat_norm2(carriers))
+        return add_branch(carriers, self.drop_path(scaled(changed, self.gamma2)))
 
     def forward(
         self, x: Tensor, carriers: Tensor, grid: TokenGrid, carrier_grid: TokenGrid

@@ -192,7 +192,8 @@ def load_model(subject: Subject, task: Task) -> nn.Module:
     else:
         model = FasterViT(subject.source, with_cp='checkpointed' in subject.changes)
         model.init_weights()
-    return model.to(task.device).train(task.mode == 'train')
+    model.to(task.device).train(task.mode == 'train')  # Swin's train() returns nothing
+    return model
 
 
 def change_model(model: nn.Module, subject: Subject, task: Task) -> nn.Module:
