@@ -1,12 +1,13 @@
 # make demo   set up, train a small detector on drawn shapes, evaluate it, draw its detections
 # make demo-segmentation   the same with a small segmentor
+# make benchmark   time the backbone on this CPU against its peers and the published code
 # make test   set up, run the tests
 SHELL := /bin/bash
 LINE ?= maintained
 VENV ?= $(if $(filter maintained,$(LINE)),.venv,.venv-$(LINE))
 PYTHON := $(VENV)/bin/python
 
-.PHONY: help setup demo demo-segmentation test test-long lint clean
+.PHONY: help setup demo demo-segmentation benchmark test test-long lint clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -19,6 +20,18 @@ demo: setup
 
 demo-segmentation: setup
 	$(PYTHON) tools/demo.py --task segmentation
+
+# the CPU tables of docs/benchmarks.md; published:... is timed where the package is installed
+PEERS := configs/detection/peers
+FASTERVIT_2 := configs/detection/cascade_fastervit_2_3x.py
+benchmark: setup
+	$(PYTHON) tools/benchmark.py published:faster_vit_2_any_res fastervit_2 fastervit_2+fused \
+	  fastervit_2+fused+bf16 published:faster_vit_2_any_res+bf16 \
+	  --device cpu --out work_dirs/benchmark/published
+	$(PYTHON) tools/benchmark.py $(PEERS)/cascade_swin_t_3x.py $(PEERS)/cascade_convnext_t_3x.py \
+	  $(FASTERVIT_2) $(FASTERVIT_2)+fused --part backbone --device cpu --out work_dirs/benchmark/peers
+	$(PYTHON) tools/benchmark.py fastervit_2 fastervit_2+fused --size 640 1280 \
+	  --device cpu --out work_dirs/benchmark/sizes
 
 test: setup lint
 	$(PYTHON) -m pytest tests -m "not long" -q

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from mmengine.model import BaseModule
 from timm.layers import LayerNorm2d, trunc_normal_
 from torch import Tensor, nn
@@ -91,6 +92,9 @@ class FasterViT(BaseModule):
         with_cp: activation checkpointing of each block: less memory, more time. One training
             step of fastervit_2 (forward and backward, fp32, batch 1, 800×1280 px, CPU) peaked at
             3.75 GB resident memory without and 3.09 GB with it. Default False.
+        channels_last: keep convolution weights channels-last, so that convolutions run so: faster in
+            mixed precision on a GPU; on a CPU see ``docs/benchmarks.md``. Maps leave the backbone
+            contiguous either way. Default False.
         init_cfg: ``dict(type='Pretrained', checkpoint=PATH_OR_URL)`` loads published weights or
             ours, see `checkpoint.load_pretrained`; None starts from random ones. Default None.
 
@@ -117,6 +121,7 @@ class FasterViT(BaseModule):
         frozen_stages: int = -1,
         norm_eval: bool = False,
         with_cp: bool = False,
+        channels_last: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -161,6 +166,8 @@ class FasterViT(BaseModule):
             self.add_module(
                 f'norm{i}', nn.Identity() if norm is None else norm(variant.channels[i])
             )
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
         self._freeze()
 
     @staticmethod

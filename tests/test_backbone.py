@@ -1,6 +1,7 @@
 """What a user relies on: any size, gradients, modes, states, and errors that say what to do."""
 
 import copy
+import gc
 import pickle
 
 import pytest
@@ -260,6 +261,38 @@ def test_maps_are_contiguous_because_operators_of_mmcv_rely_on_it(out_norm):
     for memory_format in (torch.contiguous_format, torch.channels_last):
         model = build(out_norm=out_norm).eval().to(memory_format=memory_format)
         assert all(m.is_contiguous() for m in model(x.to(memory_format=memory_format)))
+
+
+def test_channels_last_changes_the_layout_and_nothing_else():
+    x = torch.randn(2, 3, 96, 130)
+    results = []
+    for channels_last in (False, True):
+        model = build(PROPAGATING, channels_last=channels_last, drop_path_rate=0.0).train()
+        maps = model(x)
+        random_loss(maps).backward()
+        assert all(m.is_contiguous() for m in maps)
+        results.append([*maps, *(p.grad for p in model.parameters())])
+    weight = model.levels[0].blocks[0].conv1.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    for a, b in zip(*results, strict=True):
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-6 + 1e-4 * a.abs().max())
+
+
+def test_two_hundred_sizes_leave_nothing_behind(evaluated):
+    """Neither tensors nor entries of the state: nothing is kept by size."""
+
+    def tensors() -> int:
+        gc.collect()
+        return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
+
+    generator = torch.Generator().manual_seed(0)
+    sizes = torch.randint(20, 260, (200, 2), generator=generator).tolist()
+    state, before = set(evaluated.state_dict()), None
+    for size in sizes:
+        with torch.no_grad():
+            evaluated(torch.zeros(1, 3, *size))
+        before = tensors() if before is None else before
+    assert tensors() == before and set(evaluated.state_dict()) == state
 
 
 def test_padding_of_all_stages_changes_values_not_shapes():

@@ -156,6 +156,7 @@ RECIPES = {
     'clip': ['optim_wrapper.clip_grad.max_norm=1'],
     'accumulate': ['optim_wrapper.accumulative_counts=2'],
     'checkpointing': ['model.backbone.with_cp=True'],
+    'channels last': ['model.backbone.channels_last=True'],
     'frozen': ['model.backbone.frozen_stages=4', 'model.backbone.norm_eval=True'],
     'bf16': ['optim_wrapper.dtype=bfloat16'],
 }
@@ -167,7 +168,8 @@ def test_the_readme_names_every_recipe():
 
 
 @pytest.mark.parametrize(
-    'names', [('ema', 'clip', 'accumulate', 'checkpointing'), ('frozen', 'bf16')]
+    'names',
+    [('ema', 'clip', 'accumulate', 'checkpointing'), ('frozen', 'bf16', 'channels last')],
 )
 def test_recipes_train(names, shapes, tmp_path):
     """Mixed precision is asked for where there is no accelerator: fp32 with one warning."""
