@@ -7,7 +7,7 @@ LINE ?= maintained
 VENV ?= $(if $(filter maintained,$(LINE)),.venv,.venv-$(LINE))
 PYTHON := $(VENV)/bin/python
 
-.PHONY: help setup demo demo-segmentation benchmark test test-long lint clean
+.PHONY: help setup demo demo-segmentation benchmark benchmark-gpu test test-long lint clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -32,6 +32,17 @@ benchmark: setup
 	  $(FASTERVIT_2) $(FASTERVIT_2)+fused --part backbone --device cpu --out work_dirs/benchmark/peers
 	$(PYTHON) tools/benchmark.py fastervit_2 fastervit_2+fused --size 640 1280 \
 	  --device cpu --out work_dirs/benchmark/sizes
+
+# the GPU tables, on one large card; PYTHON=python3 for an environment of your own
+GPU := tools/benchmark.py --device cuda --dtype bf16 --batch 16
+benchmark-gpu:
+	$(PYTHON) $(GPU) published:faster_vit_2_any_res fastervit_2 fastervit_2+fused \
+	  fastervit_2+fused+compiled --out work_dirs/benchmark/gpu_published
+	for pair in "tiny 2" "small 3" "base 4"; do set -- $$pair; \
+	  $(PYTHON) $(GPU) timm:swin_$${1}_patch4_window7_224 timm:convnext_$$1 fastervit_$$2 \
+	    fastervit_$$2+fused --out work_dirs/benchmark/gpu_$$1 || exit 1; done
+	$(PYTHON) $(GPU) fastervit_2 fastervit_2+channels_last fastervit_2+checkpointed \
+	  --mode train --out work_dirs/benchmark/gpu_train
 
 test: setup lint
 	$(PYTHON) -m pytest tests -m "not long" -q

@@ -101,7 +101,7 @@ class PositionMLP(nn.Module):
         """(M, 2) points -> (M, dim) fp32."""
         first, _, last = self.cpb_mlp
         with nullcontext() if points.is_meta else torch.autocast(points.device.type, enabled=False):
-            hidden = F.linear(points, first.weight.float(), first.bias.float()).relu()
+            hidden = F.linear(points, first.weight.float(), first.bias.float()).relu_()
             return F.linear(hidden, last.weight.float())
 
 

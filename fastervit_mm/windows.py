@@ -123,4 +123,7 @@ def pool_carriers(
         )
         for side, count in zip(x.shape[-2:], (rows, columns), strict=True)
     )
-    return by_row @ (x @ by_column.t())
+    # channels last: two products of a few large matrices instead of one a channel
+    pooled = by_row @ x.permute(0, 2, 3, 1).flatten(2)  # (B, rows*c, W*C)
+    pooled = by_column @ pooled.unflatten(2, (x.shape[3], x.shape[1]))
+    return pooled.permute(0, 3, 1, 2)

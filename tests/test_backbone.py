@@ -275,7 +275,7 @@ def test_channels_last_changes_the_layout_and_nothing_else():
     weight = model.levels[0].blocks[0].conv1.weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
     for a, b in zip(*results, strict=True):
-        assert torch.allclose(a, b, rtol=1e-3, atol=1e-6 + 1e-4 * a.abs().max())
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-6 + 1e-4 * a.abs().max().item())
 
 
 def test_two_hundred_sizes_leave_nothing_behind(evaluated):

@@ -117,6 +117,16 @@ def test_nothing_to_time_is_an_error():
     assert 'error: there is no subject left to time' in output
 
 
+def test_a_network_of_timms(capsys):
+    task = Task(64, 96, 1, 'fp32', 'infer', 'cpu')
+    subjects = [parse_subject(f'timm:{name}') for name in ('resnet18', 'no_such_network')]
+    (reading,) = measure(subjects, task, rounds=1, memory=False)
+    assert reading.subject == 'timm:resnet18' and reading.ratio == 1
+    assert 'error: timm:no_such_network' in capsys.readouterr().out
+    with pytest.raises(ValueError, match='can only be compiled'):
+        parse_subject('timm:resnet18+fused')
+
+
 def test_every_variant_has_its_published_accuracy():
     assert set(IMAGENET_TOP1) == set(VARIANTS)
     assert published_accuracy(parse_subject('fastervit_2+fused')) == {'ImageNet top-1': 84.2}

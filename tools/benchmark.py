@@ -2,8 +2,8 @@
 
 python tools/benchmark.py SUBJECT ... [--size 800x1280 ...] [--batch 1 8 ...] [--device auto]
 
-A subject is a variant (fastervit_2), a config, or published:NAME for the published package where
-it is installed; each may be changed: fastervit_2+fused+compiled, fastervit_2+bf16.
+A subject is a variant (fastervit_2), a config, timm:NAME, or published:NAME for the published package
+where it is installed; each may be changed: fastervit_2+fused+compiled, fastervit_2+bf16.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
         'subjects',
         nargs='+',
         metavar='SUBJECT',
-        help='variant, config or published:NAME, with changes behind "+": '
+        help='variant, config, timm:NAME or published:NAME, with changes behind "+": '
         + ', '.join((*CHANGES, *DTYPES)),
     )
     parser.add_argument('--size', nargs='+', type=parse_size, default=[(800, 1280)], metavar='HxW')

@@ -1,4 +1,6 @@
-"""What a benchmark times: a variant, a config's model or backbone, or the published package's."""
+"""What a benchmark times: a variant, a config's model or backbone, a network of timm's or of the
+published package.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from ..fusing import fuse
 from ..tooling.run_config import check_host_library, read_config
 from ..variants import VARIANTS
 
-PUBLISHED = 'published:'
+PUBLISHED, TIMM = 'published:', 'timm:'
 CHANGES = ('fused', 'compiled', 'channels_last', 'checkpointed')
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 # ImageNet-1K top-1, %, of the published weights: arXiv 2306.06189, tables 1 and 6, and its page
@@ -63,7 +65,7 @@ class Subject(NamedTuple):
 
     Attributes:
         name: as typed.
-        source: a variant, the path of a config, or 'published:NAME'.
+        source: a variant, the path of a config, 'timm:NAME' or 'published:NAME'.
         changes: out of `CHANGES`.
         dtype: instead of the task's, or None.
         part: 'model' or 'backbone' of a config.
@@ -78,6 +80,11 @@ class Subject(NamedTuple):
     @property
     def is_published(self) -> bool:
         return self.source.startswith(PUBLISHED)
+
+    @property
+    def is_ours(self) -> bool:
+        """A variant or a config: what our own changes can be made to."""
+        return not self.source.startswith((PUBLISHED, TIMM))
 
     @property
     def is_config(self) -> bool:
@@ -112,14 +119,14 @@ def parse_subject(text: str, part: str = 'model', changes: frozenset[str] = froz
         dtypes[-1] if dtypes else None,
         part if source.endswith('.py') else 'backbone',
     )
-    if not (subject.is_published or subject.is_config or source in VARIANTS):
+    if subject.is_ours and not (subject.is_config or source in VARIANTS):
         raise ArgumentError(
             f'{source!r} is no subject; give a variant ({", ".join(VARIANTS)}), the path of a '
-            f'config, or {PUBLISHED}NAME'
+            f'config, {TIMM}NAME or {PUBLISHED}NAME'
         )
-    if subject.is_published and subject.changes - {'compiled', 'channels_last'}:
-        raise ArgumentError(f'{text}: the published code can only be compiled or channels_last')
-    if subject.is_published:
+    if not subject.is_ours:
+        if subject.changes - {'compiled', 'channels_last'}:
+            raise ArgumentError(f"{text}: others' code can only be compiled or channels_last")
         changes = changes & {'compiled', 'channels_last'}
     return subject._replace(changes=subject.changes | changes)
 
@@ -182,11 +189,28 @@ def _from_published(subject: Subject, task: Task) -> nn.Module:
         raise ArgumentError(f'{subject.name}: the published package says: {error}') from None
 
 
+def _from_timm(subject: Subject, task: Task) -> nn.Module:
+    """Its four feature maps; networks that are built for one size are built for the task's."""
+    import timm
+
+    name = subject.source.removeprefix(TIMM)
+    options = dict(features_only=True, pretrained=False)
+    try:
+        try:
+            return timm.create_model(name, img_size=(task.height, task.width), **options)
+        except TypeError:  # a network of any size
+            return timm.create_model(name, **options)
+    except RuntimeError as error:
+        raise ArgumentError(f'{subject.name}: timm says: {error}') from None
+
+
 def load_model(subject: Subject, task: Task) -> nn.Module:
     """The subject's model with random weights, before any of its changes."""
     torch.manual_seed(0)
     if subject.is_published:
         model = _from_published(subject, task)
+    elif subject.source.startswith(TIMM):
+        model = _from_timm(subject, task)
     elif subject.is_config:
         model = _from_config(subject)
     else:
