@@ -270,7 +270,14 @@ class FasterViT(BaseModule):
 
         Linear layers: truncated normal of std 0.02, biases 0. Norms: 1 and 0. Convolutions: as
         PyTorch does.
+
+        Raises:
+            ValueError: a fused backbone.
         """
+        if self.fused:
+            raise ArgumentError(
+                'the backbone is fused and takes no weights; load them, then call fuse'
+            )
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 trunc_normal_(module.weight, std=0.02)

@@ -78,6 +78,7 @@ def _onednn_takes(x: Tensor) -> bool:
     return (
         x.device.type == 'cpu'
         and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled('cpu')
         and torch.backends.mkldnn.is_available()
@@ -148,6 +149,7 @@ def _refuse_weights(*_: Any) -> None:
     raise ArgumentError('the backbone is fused and takes no weights; load them, then call fuse')
 
 
+@torch.inference_mode(False)
 @torch.no_grad()
 def _fuse_backbone(backbone: FasterViT) -> Counter[str]:
     done: Counter[str] = Counter()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop, Runner
 
@@ -145,6 +145,9 @@ class FasterInferenceHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         if self.fuse:
+            # a checkpoint holds the averaged weights as the model's own; EMAHook would swap them with
+            # their copy, tensor by tensor, and the fused model has other tensors
+            runner._hooks = [hook for hook in runner.hooks if not isinstance(hook, EMAHook)]
             fuse(runner.model)
         if self.compile:
             compile_backbones(runner.model)

@@ -61,7 +61,7 @@ def test_the_command_writes_what_it_measured(tmp_path):
     assert rows[0]['parameters_m'] == round(sum(p.numel() for p in backbone.parameters()) / 1e6, 2)
     with (tmp_path / 'benchmark.csv').open() as file:
         assert [r['subject'] for r in csv.DictReader(file)] == [r['subject'] for r in rows]
-    assert '| fastervit_0+fused+bf16 |' in (tmp_path / 'benchmark.md').read_text()
+    assert '| fastervit_0+fused+bf16 | bf16 |' in (tmp_path / 'benchmark.md').read_text()
     for picture in ('accuracy.png', 'sizes.png'):
         with Image.open(tmp_path / picture) as image:
             assert min(image.size) > 300
@@ -111,6 +111,23 @@ def test_a_whole_segmentor_and_its_changes(tmp_path):
     assert plain['train'] > 2 * plain['infer']  # the backward pass counts
 
 
+def test_a_subject_twice_shows_the_noise_and_changes_do_not_change_the_count(capsys):
+    task = Task(64, 64, 2, 'fp32', 'train', 'cpu')
+    names = ('fastervit_0', 'fastervit_0+checkpointed', 'fastervit_0')
+    readings = measure([parse_subject(n) for n in names], task, rounds=3, memory=False)
+    assert [r.subject for r in readings] == list(names)
+    assert all(len(r.seconds) == 3 for r in readings)
+    assert readings[0].seconds != readings[2].seconds
+    assert len({r.flops for r in readings}) == 1
+
+
+def test_a_change_that_a_network_cannot_take_is_named(capsys):
+    swin = 'configs/detection/peers/cascade_swin_t_3x.py+fused'
+    task = Task(64, 64, 1, 'fp32', 'infer', 'cpu')
+    assert measure([parse_subject(swin, 'backbone')], task, rounds=1, memory=False) == []
+    assert 'only a FasterViT backbone can be fused' in capsys.readouterr().out
+
+
 def test_nothing_to_time_is_an_error():
     output = run_tool('benchmark.py', 'fastervit_0+faster', expect=1)
     assert "'faster' is no change; allowed: fused, compiled" in output
@@ -129,6 +146,8 @@ def test_a_network_of_timms(capsys):
 
 def test_every_variant_has_its_published_accuracy():
     assert set(IMAGENET_TOP1) == set(VARIANTS)
+    for name, top1 in IMAGENET_TOP1.items():
+        assert published_accuracy(parse_subject(name)) == {'ImageNet top-1': top1}
     assert published_accuracy(parse_subject('fastervit_2+fused')) == {'ImageNet top-1': 84.2}
     name = 'published:faster_vit_2_any_res'
     assert published_accuracy(parse_subject(name)) == {'ImageNet top-1': 84.2}
@@ -139,10 +158,10 @@ def test_every_variant_has_its_published_accuracy():
 
 def test_figures_of_a_reading():
     task = Task(800, 1280, 4, 'fp32', 'infer', 'cpu')
-    figures = row(Reading('a', task, (2.0, 1.0, 4.0), 8 * 10**12, 10**6, None, 0.5, 0.25))
+    figures = row(Reading('a', task, task, (2.0, 1.0, 4.0), 8 * 10**12, 10**6, None, 0.5, 0.25))
     assert figures['images_per_s'] == 2 and figures['latency_ms'] == 2000
     assert figures['spread'] == 1.5 and figures['tflops_per_s'] == 4
-    reading = Reading('a', task, (1.0,), 10**9, 10**6, None, None, 0.25)
+    reading = Reading('a', task, task, (1.0,), 10**9, 10**6, None, None, 0.25)
     assert table([reading]).splitlines()[-1].count('–') == 2
 
 

@@ -1,6 +1,7 @@
 """A fused backbone gives the same maps, alone and inside a detector, and cannot be trained."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -63,6 +64,8 @@ def test_a_fused_backbone_refuses_training_and_weights():
         backbone.train()
     with pytest.raises(ValueError, match='load them, then call fuse'):
         backbone.load_state_dict(weights, strict=False)
+    with pytest.raises(ValueError, match='load them, then call fuse'):
+        backbone.init_weights()
     assert fuse(backbone) is backbone  # once more changes nothing
     copy.deepcopy(backbone)
 
@@ -101,3 +104,29 @@ def test_half_precision_after_fusing():
         for a, b in zip(plain(image), fused(image.bfloat16()), strict=True):
             assert b.dtype == torch.bfloat16
             assert (a - b.float()).std() < 0.1 * a.std()
+
+
+def test_a_fused_backbone_can_be_traced_and_asked_for_the_image_s_gradient():
+    fused = trained()
+    with torch.inference_mode():
+        fuse(fused)
+    image = torch.randn(1, 3, 64, 96, requires_grad=True)
+    sum(m.square().mean() for m in fused(image)).backward()
+    assert image.grad.abs().sum() > 0
+    with torch.no_grad():
+        traced = torch.jit.trace(fused, image.detach())
+        for a, b in zip(traced(image), fused(image), strict=True):
+            assert torch.allclose(a, b, atol=1e-4)
+
+
+def test_a_run_with_averaged_weights_is_tested_fused(tmp_path):
+    """EMAHook would swap tensors that the fused model no longer has."""
+    from mmengine.hooks import EMAHook
+
+    from fastervit_mm.hooks import FasterInferenceHook
+
+    hooks = [EMAHook(), FasterInferenceHook(fuse=True)]
+    runner = SimpleNamespace(model=nn.Sequential(trained()), hooks=hooks, _hooks=hooks)
+    runner.hooks[1].before_test(runner)
+    assert runner.model[0].fused
+    assert [type(hook) for hook in runner._hooks] == [FasterInferenceHook]

@@ -20,6 +20,7 @@ from fastervit_mm.tooling.run_config import (
     add_common_options,
     build_runner,
     check_checkpoint,
+    has_checkpoint,
     load_config,
     request_amp,
     request_auto_scale_lr,
@@ -93,11 +94,15 @@ def main() -> None:
         request_auto_scale_lr(cfg)
     if args.tensorboard:
         request_tensorboard(cfg)
-    if args.start is not None:
+    # a job that is started again with the same options goes on; the first start has nothing to resume
+    resumes = args.resume is not None and (
+        args.start is None or args.resume != 'auto' or has_checkpoint(cfg.work_dir)
+    )
+    if resumes:
+        request_resume(cfg, args.resume)
+    elif args.start is not None:
         for line in start_from(cfg, check_checkpoint(args.start), Path(cfg.work_dir)):
             say(line)
-    if args.resume is not None:
-        request_resume(cfg, args.resume)
     loaders = (
         ('train_dataloader', 'val_dataloader') if cfg.get('val_cfg') else ('train_dataloader',)
     )

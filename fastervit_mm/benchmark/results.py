@@ -20,6 +20,7 @@ from .timing import Reading
 
 HEADINGS = {
     'subject': 'subject',
+    'dtype': 'dtype',
     'images_per_s': 'im/s',
     'latency_ms': 'ms',
     'spread': 'spread',
@@ -82,7 +83,7 @@ def table(readings: Sequence[Reading]) -> str:
     """One task's readings as a Markdown table."""
     lines = [
         '| ' + ' | '.join(HEADINGS.values()) + ' |',
-        '| --- |' + ' ---: |' * (len(HEADINGS) - 1),
+        '| --- | --- |' + ' ---: |' * (len(HEADINGS) - 2),
     ]
     for figures in map(row, readings):
         cells = ['–' if figures[key] is None else str(figures[key]) for key in HEADINGS]
@@ -130,17 +131,17 @@ def write_results(
 
 
 def by_task(readings: Sequence[Reading]) -> dict[Task, list[Reading]]:
-    """Readings of one run stand together; a subject's own dtype does not part them."""
+    """Readings that were taken in turns stand together."""
     groups: dict[Task, list[Reading]] = defaultdict(list)
     for reading in readings:
-        groups[reading.task._replace(dtype='')].append(reading)
+        groups[reading.asked].append(reading)
     return groups
 
 
 def _page(readings: Sequence[Reading], facts: Mapping[str, str]) -> str:
     parts = ['\n'.join(f'- {key}: {value}' for key, value in facts.items())]
-    for group in by_task(readings).values():
-        parts.append(f'## {group[0].task}\n\n{table(group)}')
+    for task, group in by_task(readings).items():
+        parts.append(f'## {task}\n\n{table(group)}')
     return '\n\n'.join(parts) + '\n'
 
 

@@ -134,8 +134,9 @@ def parse_subject(text: str, part: str = 'model', changes: frozenset[str] = froz
 def published_accuracy(subject: Subject) -> Mapping[str, float]:
     """Metric -> value, as others published it; empty where nobody did."""
     if not subject.is_config:
-        name = subject.source.removeprefix(PUBLISHED).removesuffix('_any_res').removesuffix('_224')
-        top1 = IMAGENET_TOP1.get(name.replace('faster_vit', 'fastervit'))
+        name = subject.source.removeprefix(PUBLISHED).removesuffix('_any_res')
+        name = name.replace('faster_vit', 'fastervit')
+        top1 = IMAGENET_TOP1.get(name, IMAGENET_TOP1.get(name.removesuffix('_224')))
         return {} if top1 is None else {'ImageNet top-1': top1}
     path = Path(subject.source)
     for folder in path.parents[:2]:
@@ -227,6 +228,9 @@ def change_model(model: nn.Module, subject: Subject, task: Task) -> nn.Module:
         ArgumentError: a change that this model cannot take.
     """
     holds_ours = any(isinstance(module, FasterViT) for module in model.modules())
+    for change in {'fused', 'checkpointed'} & set(subject.name.split('+')):
+        if not holds_ours:
+            raise ArgumentError(f'{subject.name}: only a FasterViT backbone can be {change}')
     if 'fused' in subject.changes and task.mode == 'train':
         raise ArgumentError(f'{subject.name}: a fused model cannot be trained')
     if 'fused' in subject.changes and holds_ours:

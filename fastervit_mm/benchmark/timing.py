@@ -10,9 +10,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import UserError
@@ -25,6 +27,7 @@ class Reading(NamedTuple):
     """What was measured of one subject at one task; times in s, memory in bytes.
 
     Attributes:
+        asked: the task of all subjects; task: the same in the subject's own dtype.
         seconds: each measurement, in the order in which they were taken.
         flops: floating-point operations of one call, two a multiply-add.
         parameters: of the model before its changes.
@@ -34,6 +37,7 @@ class Reading(NamedTuple):
     """
 
     subject: str
+    asked: Task
     task: Task
     seconds: tuple[float, ...]
     flops: int
@@ -65,6 +69,7 @@ class Contestant(NamedTuple):
 
     subject: Subject
     task: Task
+    model: nn.Module
     call: Callable[[], None]
     flops: int
     parameters: int
@@ -85,20 +90,28 @@ def once(call: Callable[[], None], device: str) -> float:
     return time.perf_counter() - begin
 
 
+def count_flops(subject: Subject, task: Task) -> int:
+    """Floating-point operations of one call of the unchanged model, attention included."""
+    plain = subject._replace(changes=frozenset())
+    if casts_weights(plain, task):
+        task = task._replace(dtype='fp32')
+    call = make_call(load_model(plain, task), plain, task)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        call()
+    return counter.get_total_flops()
+
+
 def prepare(subject: Subject, task: Task) -> Contestant:
-    """Build a subject, count its arithmetic, then change it as asked and warm it up."""
+    """Count a subject's arithmetic, build it, change it as asked and warm it up."""
     task = subject.on(task)
+    flops = count_flops(subject, task)
     model = load_model(subject, task)
     parameters = sum(p.numel() for p in model.parameters())
-    plain = subject._replace(changes=frozenset())
-    unchanged = task._replace(dtype='fp32') if casts_weights(subject, task) else task
-    with FlopCounterMode(display=False) as counter:
-        make_call(model, plain, unchanged)()
-    model.zero_grad(set_to_none=True)
-    call = make_call(change_model(model, subject, task), subject, task)
+    model = change_model(model, subject, task)
+    call = make_call(model, subject, task)
     for _ in range(2):
         call()
-    return Contestant(subject, task, call, counter.get_total_flops(), parameters)
+    return Contestant(subject, task, model, call, flops, parameters)
 
 
 def matrix_product(dtype: str, device: str) -> tuple[Callable[[], None], int]:
@@ -162,7 +175,7 @@ def measure(
             say(f'  {i}/{len(subjects)} {subject.name}: building, warming up')
             try:
                 contestants.append(prepare(subject, task))
-            except (RuntimeError, UserError, MemoryError) as error:
+            except Exception as error:  # whatever a network of others' cannot do
                 say(f'error: {subject.name} at {task}: {why(error)}; it is left out')
                 _free(task.device)
         products = {
@@ -171,31 +184,29 @@ def measure(
         }
         for multiply, _ in products.values():
             multiply()
-        times = _in_turns(contestants, products, task, rounds, say)
-    peaks = {}
-    if memory:
-        for contestant in contestants:
-            say(f'  {contestant.subject.name}: peak memory')
-            peaks[contestant.subject] = _peak_memory(contestant)
+        times, product_times = _in_turns(contestants, products, task, rounds, say)
+    first = times[0] if contestants and contestants[0].subject is subjects[0] else None
     readings = []
-    for contestant in contestants:
-        seconds = times[contestant.subject]
-        product = products[contestant.task.dtype][1] / statistics.median(
-            times[contestant.task.dtype]
-        )
-        first = times[contestants[0].subject]
+    for contestant, seconds in zip(contestants, times, strict=True):
+        subject, dtype = contestant.subject, contestant.task.dtype
+        peak = None
+        if memory:
+            say(f'  {subject.name}: peak memory')
+            peak = _peak_memory(contestant)
+        ratio = first and statistics.median(a / b for a, b in zip(first, seconds, strict=True))
+        product = products[dtype][1] / statistics.median(product_times[dtype])
+        rate = contestant.flops / statistics.median(seconds)
         readings.append(
             Reading(
-                contestant.subject.name,
+                subject.name,
+                task,
                 contestant.task,
                 tuple(seconds),
                 contestant.flops,
                 contestant.parameters,
-                peaks.get(contestant.subject),
-                statistics.median(a / b for a, b in zip(first, seconds, strict=True))
-                if contestants[0].subject is subjects[0]
-                else None,
-                contestant.flops / statistics.median(seconds) / product,
+                peak,
+                ratio,
+                rate / product,
             )
         )
     contestants.clear()
@@ -209,19 +220,19 @@ def _in_turns(
     task: Task,
     rounds: int,
     say: Callable[[str], None],
-) -> dict[Any, list[float]]:
-    """Seconds of each measurement, by subject and, for matrix products, by dtype."""
-    times: dict[Any, list[float]] = {c.subject: [] for c in contestants}
-    times |= {dtype: [] for dtype in products}
+) -> tuple[list[list[float]], dict[str, list[float]]]:
+    """Seconds of each measurement: of each contestant, and of the matrix product in each dtype."""
+    times: list[list[float]] = [[] for _ in contestants]
+    product_times: dict[str, list[float]] = {dtype: [] for dtype in products}
     start = time.perf_counter()
     for i in range(rounds):
-        for contestant in contestants:
-            times[contestant.subject].append(once(contestant.call, task.device))
+        for contestant, seconds in zip(contestants, times, strict=True):
+            seconds.append(once(contestant.call, task.device))
         for dtype, (multiply, _) in products.items():
-            times[dtype].append(min(once(multiply, task.device) for _ in range(3)))
+            product_times[dtype].append(min(once(multiply, task.device) for _ in range(3)))
         left = (time.perf_counter() - start) / (i + 1) * (rounds - i - 1)
         say(f'  round {i + 1}/{rounds}, about {left:.0f} s left at this size')
-    return times
+    return times, product_times
 
 
 def _free(device: str) -> None:
@@ -234,6 +245,7 @@ def _free(device: str) -> None:
 def _peak_memory(contestant: Contestant) -> int | None:
     """Peak bytes of one call above what was there before it."""
     if contestant.task.device == 'cuda':
+        contestant.model.zero_grad(set_to_none=True)
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()

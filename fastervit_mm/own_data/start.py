@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -46,7 +47,9 @@ def start_from(cfg: Config, checkpoint: str, work_dir: Path) -> list[str]:
     folder = work_dir / 'data'
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / 'start.pth'
-    torch.save(dict(state_dict=fitting), path)
+    whole = path.with_suffix(f'.{os.getpid()}')  # every process of a distributed run writes it
+    torch.save(dict(state_dict=fitting), whole)
+    whole.replace(path)
     cfg.load_from, cfg.resume = str(path), False
     cfg.model.backbone.init_cfg = None
     lines = [f'{checkpoint}: {len(fitting)} of {len(shapes)} entries taken over']

@@ -139,6 +139,11 @@ def request_resume(cfg: Config, resume: str) -> None:
     cfg.load_from = None if resume == 'auto' else check_checkpoint(resume)
 
 
+def has_checkpoint(work_dir: str) -> bool:
+    """Whether a run in ``work_dir`` has left something to resume."""
+    return (Path(work_dir) / 'last_checkpoint').is_file()
+
+
 def request_auto_scale_lr(cfg: Config) -> None:
     """Scale the learning rate by the real batch over the config's base batch.
 
