@@ -130,3 +130,13 @@ def test_a_run_with_averaged_weights_is_tested_fused(tmp_path):
     runner.hooks[1].before_test(runner)
     assert runner.model[0].fused
     assert [type(hook) for hook in runner._hooks] == [FasterInferenceHook]
+
+
+def test_the_hook_compiles_the_backbone(monkeypatch):
+    from fastervit_mm.hooks import FasterInferenceHook
+
+    runner = SimpleNamespace(model=nn.Sequential(trained()), hooks=[])
+    asked = []
+    monkeypatch.setattr(nn.Module, 'compile', lambda self, **options: asked.append(options))
+    FasterInferenceHook(compile=True).before_test(runner)
+    assert asked == [{'dynamic': True, 'fullgraph': True}] and not runner.model[0].fused

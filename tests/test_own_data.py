@@ -12,7 +12,7 @@ from PIL import Image
 from fastervit_mm.errors import UserError
 from fastervit_mm.own_data.adapt import fit_to_folder
 from fastervit_mm.own_data.check import check_folder
-from fastervit_mm.own_data.coco import inspect_coco
+from fastervit_mm.own_data.coco import category_names, inspect_coco
 from fastervit_mm.own_data.layouts import CocoSplit, find_coco
 from fastervit_mm.own_data.schedule import fit_schedule, scaled_scheduler
 from fastervit_mm.tooling.data_folder import datasets
@@ -157,6 +157,7 @@ def test_what_can_be_handled_is_counted_and_left_out(tmp_path):
         'box outside its image',
         'box beyond the edge',
         'polygon of fewer than three points',
+        'object without an outline',
         'annotation of an unknown category',
         'annotation of an unknown image',
         'category without instances',
@@ -168,7 +169,11 @@ def test_what_can_be_handled_is_counted_and_left_out(tmp_path):
         'image without annotations',
     }
     assert {i['file_name'] for i in clean['images']} == {f'{i}.jpg' for i in range(8)}
-    assert {x['id'] for x in clean['annotations']} == {2, 3, 6, 7}
+    names = {i['id']: i['file_name'] for i in clean['images']}
+    assert [i['id'] for i in clean['images']] == list(range(1, 9))
+    assert [x['id'] for x in clean['annotations']] == [1, 2, 3, 4]
+    of = [names[x['image_id']] for x in clean['annotations']]
+    assert of == ['2.jpg', '3.jpg', '6.jpg', '7.jpg']
     assert clean['annotations'][0]['bbox'] == [59, 5, 5, 10]
     assert len(clean['annotations'][1]['segmentation'][0]) == 8
     assert not findings.fatal
@@ -203,6 +208,36 @@ def test_photographs_annotated_both_ways_stop(tmp_path):
     folder = rotated(tmp_path / 'mine', [(64, 48), (48, 64)])
     with pytest.raises(UserError, match='1 images with an EXIF rotation are annotated as stored'):
         fit(DETECTION, folder, tmp_path)
+
+
+def test_train_and_validation_annotated_two_ways_stop(tmp_path):
+    folder = rotated(tmp_path / 'mine', [(64, 48)] * 2)
+    other = rotated(tmp_path / 'other', [(48, 64)] * 2)
+    shutil.copytree(other / 'train', folder / 'val')
+    annotations = 'annotations/instances_train.json'
+    shutil.copy(other / annotations, folder / 'annotations/instances_val.json')
+    message = 'annotated as stored in the first, as shown in the second'
+    with pytest.raises(UserError, match=message):
+        fit(DETECTION, folder, tmp_path)
+    assert message in check_folder(folder).fatal[0]
+
+
+def test_a_turn_that_keeps_the_sides_tells_nothing(tmp_path):
+    folder = rotated(tmp_path / 'mine', [(64, 48)] * 2)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    write_image(folder / 'train/1.jpg', exif=exif)
+    cfg, (findings,) = fit(DETECTION, folder, tmp_path)
+    assert findings.rotated == {'as stored': 1}
+    loading = cfg.train_dataloader.dataset.pipeline[0]
+    assert loading.color_type == 'color_ignore_orientation'
+
+
+@pytest.mark.parametrize('size', [(64, 48), (48, 64)])
+def test_the_check_draws_as_training_reads(size, tmp_path):
+    sample = check_folder(rotated(tmp_path, [size] * 2)).samples[0]
+    width, height = sample.draw().size
+    assert (width > height) == (size[0] > size[1])
 
 
 @pytest.mark.parametrize('mode, kind', [('I;16', '16-bit image'), ('P', 'palette image')])
@@ -285,7 +320,45 @@ def no_maps(folder):
         path.rename(path.with_name(f'x{path.name}'))
 
 
+def changed(**changes):
+    """Makes a folder whose annotation file has other entries: ``images=change`` of its list."""
+
+    def make(folder):
+        content = coco_content()
+        for key, change in changes.items():
+            change(content[key])
+        write_coco(folder, images=False)
+        for i in range(2):
+            write_image(folder / f'train/{i}.jpg')
+        (folder / 'annotations/instances_train.json').write_text(json.dumps(content))
+
+    return make
+
+
+def wide_labels(folder):
+    write_ade(folder)
+    path = folder / 'annotations/training/0.png'
+    Image.fromarray(np.full((48, 64), 300, np.uint16)).save(path)
+
+
 BROKEN = [
+    (DETECTION, lambda f: write_coco(f, content=coco_content(images=1)), 'at least 2, to hold one'),
+    (DETECTION, changed(images=lambda x: x[1].update(id=0)), 'gives the image id 0 twice'),
+    (DETECTION, changed(categories=lambda x: x[1].update(id=7)), 'gives the category id 7 twice'),
+    (
+        DETECTION,
+        changed(images=lambda x: x[1].pop('file_name')),
+        r'file_name of images\[1\] is None',
+    ),
+    (DETECTION, changed(images=lambda x: x[0].pop('id')), r'id of images\[0\] is None'),
+    (DETECTION, changed(categories=lambda x: x[0].pop('name')), r'name of categories\[0\] is None'),
+    (
+        DETECTION,
+        changed(annotations=lambda x: x.append(3)),
+        r'annotations\[2\] is 3, not an object',
+    ),
+    (SEGMENTATION, lambda f: write_ade(f, images=1), 'at least 2, to hold one'),
+    (SEGMENTATION, wide_labels, 'holds labels from 300 to 300; a label is a whole number'),
     (DETECTION, lambda f: f.mkdir(), 'has no annotation file in COCO format'),
     (DETECTION, break_json, 'instances_train.json is not in COCO format'),
     (
@@ -336,6 +409,161 @@ def test_the_check_tells_what_training_would_do(tmp_path):
     assert check.samples[0].problems  # the worst first
     all_unreadable(tmp_path / 'b')
     assert check_folder(tmp_path / 'b').fatal
+
+
+def written(cfg, loader='train'):
+    return json.loads(open(cfg[f'{loader}_dataloader'].dataset.ann_file).read())
+
+
+def read_labels_of(cfg, loader):
+    """File name -> class name of its first object, as mmdet reads it."""
+    from mmdet.registry import DATASETS
+    from mmengine.registry import init_default_scope
+
+    init_default_scope('mmdet')
+    dataset = DATASETS.build(cfg[f'{loader}_dataloader'].dataset)
+    found = {}
+    for i in range(len(dataset)):
+        info = dataset.get_data_info(i)
+        label = info['instances'][0]['bbox_label']
+        found[info['img_path'].rsplit('/', 1)[1]] = dataset.metainfo['classes'][label]
+    return found
+
+
+@pytest.mark.parametrize('ids', [(90, 7), (7, 90)])
+def test_names_follow_ids_in_any_order_and_in_each_file(ids, tmp_path):
+    folder = write_coco(tmp_path / 'mine', content=coco_content(ids=ids))
+    write_coco(folder, 'val', coco_content(ids=ids[::-1]))
+    cfg, _ = fit(DETECTION, folder, tmp_path)
+    for loader in ('train', 'val'):
+        assert read_labels_of(cfg, loader) == {'0.jpg': 'cat', '1.jpg': 'dog'}
+        categories = written(cfg, loader)['categories']
+        assert tuple(c['name'] for c in categories) == category_names(categories)
+    assert check_folder(folder).class_counts() == {'cat': [1, 1], 'dog': [1, 1]}
+
+
+def inspect(folder, content):
+    write_coco(folder, content=content)
+    split = CocoSplit(folder / 'annotations/instances_train.json', folder / 'train')
+    return inspect_coco('training', split)
+
+
+def test_every_object_gets_an_outline(tmp_path):
+    wrong_size = dict(counts=[0, 100], size=[10, 10])
+    outlines = [None, {}, [], [5, 5, 15, 5, 15, 15], [[5, 5, '15', 5, 15, 15]], wrong_size]
+    content = coco_content(images=len(outlines) + 1)
+    for annotation, outline in zip(content['annotations'], outlines, strict=False):
+        annotation['segmentation'] = outline
+    del content['annotations'][-1]['segmentation']
+    findings, clean = inspect(tmp_path, content)
+    box = [[5, 5, 15, 5, 15, 15, 5, 15]]
+    assert [a['segmentation'] for a in clean['annotations']] == [box] * 7
+    assert len(findings.problems['object without an outline']) == 7
+
+
+def test_areas_boxes_and_ids_that_cannot_be_used(tmp_path):
+    content = coco_content(images=6)
+    annotations = content['annotations']
+    boxes = [None, [None, 1, 2, 3], ['1', 1, 2, 3], [1, 1, float('nan'), 3]]
+    for annotation, box in zip(annotations, boxes, strict=False):
+        annotation['bbox'] = box
+    annotations[4].update(area=None, segmentation=[[5, 5, 15, 5, 15, 15]])
+    annotations[5].update(area=0, iscrowd=None, segmentation=None)
+    annotations.append({**annotations[5], 'category_id': [7]})
+    annotations.append({**annotations[5], 'image_id': [0]})
+    findings, clean = inspect(tmp_path, content)
+    assert len(findings.problems['box that is not four numbers']) == 4
+    assert len(findings.problems['area that is not a positive number']) == 2
+    assert [(a['id'], a['area'], a['iscrowd']) for a in clean['annotations']] == [
+        (1, 50, 0),
+        (2, 100, 0),
+    ]
+
+
+def test_images_are_numbered_and_read_once(tmp_path):
+    content = coco_content(images=3)
+    for image, annotation in zip(content['images'], content['annotations'], strict=True):
+        image['id'] = annotation['image_id'] = f'photo {image["id"]}'
+    content['images'][2]['file_name'] = '0.jpg'
+    findings, clean = inspect(tmp_path, content)
+    assert findings.problems['image listed twice'] == ['0.jpg']
+    assert [(i['id'], i['file_name']) for i in clean['images']] == [(1, '0.jpg'), (2, '1.jpg')]
+    assert [a['image_id'] for a in clean['annotations']] == [1, 2, 1]
+
+
+def test_truncated_photographs_are_left_out(tmp_path):
+    for i, (config, make, name) in enumerate(
+        [
+            (DETECTION, lambda f: write_coco(f, content=coco_content(images=4)), 'train'),
+            (SEGMENTATION, lambda f: write_ade(f, images=4), 'images/training'),
+        ]
+    ):
+        folder = make(tmp_path / str(i))
+        photograph = folder / name / '0.jpg'
+        photograph.write_bytes(photograph.read_bytes()[:-1500])
+        _, (findings,) = fit(config, folder, tmp_path)
+        assert len(findings.problems['unreadable image']) == 1 and len(findings.sizes) == 3
+
+
+def test_files_are_told_by_whole_words(tmp_path):
+    cases = [
+        (('trainval', 'test'), ('trainval', None)),
+        (('train_val', 'test'), ('train_val', None)),
+        (('train', 'trainval', 'val'), ('train', 'val')),
+        (('training_photos_val', 'training_photos_train'), None),
+        (('interval', 'train'), ('train', None)),
+        (('Train2014', 'Val2014'), ('Train2014', 'Val2014')),
+    ]
+    for i, (names, wanted) in enumerate(cases):
+        for name in names:
+            write_coco(tmp_path / str(i), name)
+        layout = find_coco(tmp_path / str(i))
+        found = tuple(
+            s and s.annotations.stem.removeprefix('instances_') for s in (layout.train, layout.val)
+        )
+        assert found == (wanted or names[::-1])
+
+
+def test_a_work_dir_inside_the_folder_is_no_data(tmp_path):
+    folder = write_coco(tmp_path, 'a', coco_content(images=10))
+    for _ in range(2):
+        cfg = Config.fromfile(DETECTION)
+        fit_to_folder(cfg, folder, folder / 'work')
+        assert len(written(cfg)['images']) == 8
+    assert [f.name for f in check_folder(folder).findings] == ['training']
+
+
+def test_label_maps_that_teach_nothing_are_named(tmp_path):
+    _, found = fit(SEGMENTATION, write_ade(tmp_path / 'a', labels=(0, 255)), tmp_path)
+    assert 'label maps of 0 and 255 only' in problems(found)
+    _, found = fit(SEGMENTATION, write_ade(tmp_path / 'b', labels=(0, 2, 255)), tmp_path)
+    assert problems(found) == {'category without instances'}
+    assert found[0].problems['category without instances'] == ['class 1']
+    folder = write_ade(tmp_path / 'c', labels=(0,))
+    with pytest.raises(UserError, match='hold no class.*leave out --ignore-zero'):
+        fit(SEGMENTATION, folder, tmp_path, ignore_zero=True)
+    assert check_folder(folder, ignore_zero=True).fatal
+
+
+def test_the_check_stops_where_training_would(tmp_path):
+    write_coco(tmp_path / 'a', content=coco_content(images=1))
+    write_ade(tmp_path / 'b', images=1)
+    other_categories(tmp_path / 'c')
+    for name in 'abc':
+        assert len(check_folder(tmp_path / name).fatal) == 1
+
+
+def test_other_json_beside_label_maps(tmp_path):
+    folder = write_ade(tmp_path)
+    (folder / 'settings.json').write_text('{}')
+    check = check_folder(folder)
+    assert check.layout == 'ADE' and not check.fatal
+
+
+def test_epochs_are_shared_by_all_processes(monkeypatch):
+    monkeypatch.setenv('WORLD_SIZE', '4')
+    cfg = Config.fromfile(DETECTION)
+    assert fit_schedule(cfg, images=100, epochs=12, iters=None) == 156  # 13 batches of 4 × 2
 
 
 def test_schedules_of_another_length():

@@ -91,10 +91,11 @@ def test_train_stop_resume_test(shapes, tmp_path):
         '--work-dir',
         tmp_path / 'tested',
         '--tta',
+        '--fuse',
         '--cfg-options',
         *FEW_SHAPES,
     )
-    assert 'coco/bbox_mAP' in tta
+    assert 'coco/bbox_mAP' in tta and 'BatchNorm layers into convolutions' in tta
 
 
 def test_iteration_based_training_resumes_exactly(shapes, tmp_path):

@@ -13,10 +13,19 @@ from mmengine.config import Config
 from ..errors import ArgumentError
 from ..tooling.data_folder import innermost_dataset, nested_dicts
 from ..tooling.pictures import class_colour
-from .ade import class_names, inspect_ade
-from .coco import Content, category_names, hold_out, inspect_coco
+from .ade import inspect_ade, settle_classes
+from .coco import category_names, hold_out, inspect_coco, match_validation
 from .findings import Findings
-from .layouts import AdeLayout, AdeSplit, CocoLayout, find_ade, find_coco, image_files, stem_of
+from .layouts import (
+    OWN_MARK,
+    AdeLayout,
+    AdeSplit,
+    CocoLayout,
+    find_ade,
+    find_coco,
+    image_files,
+    stem_of,
+)
 
 HELD_OUT = 0.2  # of the training images, where a folder has no validation split
 SEED = 0
@@ -48,15 +57,29 @@ def _metainfo(classes: tuple[str, ...]) -> dict:
     return dict(classes=classes, palette=[class_colour(i) for i in range(len(classes))])
 
 
-def _check_same_categories(train: Content, val: Content, layout: CocoLayout) -> None:
-    if set(category_names(train['categories'])) != set(category_names(val['categories'])):
-        odd = sorted(
-            set(category_names(train['categories'])) ^ set(category_names(val['categories']))
-        )[:5]
+def data_folder(work_dir: Path) -> Path:
+    """The folder in ``work_dir`` for what is used of the data, marked as no data of its own."""
+    folder = (work_dir / 'data').absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / OWN_MARK, 'What training uses of a folder of images; not a data set.\n')
+    return folder
+
+
+def hold_out_stems(stems: list[str], source: Path) -> tuple[list[str], list[str]]:
+    """Training and validation names: a share of ``stems``, at least one, by a seeded draw.
+
+    Raises:
+        ArgumentError: fewer than two.
+    """
+    if len(stems) < 2:
         raise ArgumentError(
-            f'{layout.train.annotations} and {layout.val.annotations} have '
-            f'different categories ({", ".join(odd)}); give both the same'
+            f'{source} has {len(stems)} usable image and there is no validation split; add images '
+            '(at least 2, to hold one out) or a validation split'
         )
+    stems = list(stems)
+    random.Random(SEED).shuffle(stems)
+    count = max(1, round(HELD_OUT * len(stems)))
+    return sorted(stems[count:]), sorted(stems[:count])
 
 
 def read_as_stored(cfg: Config) -> None:
@@ -76,21 +99,20 @@ def fit_to_coco(
     Raises:
         ArgumentError: nothing to train on, or splits of different categories.
     """
-    found, train = inspect_coco('training', layout.train, progress=progress)
+    found, train = inspect_coco('training', layout.train, decode=True, progress=progress)
     all_findings = [found]
     if layout.val is None:
-        train, val = hold_out(train, HELD_OUT, SEED)
+        stop_on_fatal(found)
+        train, val = hold_out(train, HELD_OUT, SEED, layout.train.annotations)
         val_images = layout.train.images
     else:
-        found, val = inspect_coco('validation', layout.val, progress=progress)
-        all_findings.append(found)
+        val_found, val = inspect_coco('validation', layout.val, decode=True, progress=progress)
+        all_findings.append(val_found)
+        val = match_validation(layout, (found, train), (val_found, val))
         val_images = layout.val.images
     stop_on_fatal(*all_findings)
-    if layout.val is not None:
-        _check_same_categories(train, val, layout)
     classes = category_names(train['categories'])
-    folder = (work_dir / 'data').absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = data_folder(work_dir)
     files = {}
     for name, content in (('train', train), ('val', val)):
         files[name] = folder / f'{name}.json'
@@ -155,20 +177,16 @@ def fit_to_ade(
     Raises:
         ArgumentError: nothing to train on, or labels beyond the classes.
     """
-    found, train_stems = inspect_ade('training', layout.train, progress=progress)
+    found, train_stems = inspect_ade('training', layout.train, decode=True, progress=progress)
     all_findings, val_split = [found], layout.val or layout.train
-    if layout.val is None:
-        random.Random(SEED).shuffle(train_stems)
-        count = max(1, round(HELD_OUT * len(train_stems)))
-        val_stems, train_stems = sorted(train_stems[:count]), sorted(train_stems[count:])
-    else:
-        found, val_stems = inspect_ade('validation', layout.val, progress=progress)
+    if layout.val is not None:
+        found, val_stems = inspect_ade('validation', layout.val, decode=True, progress=progress)
         all_findings.append(found)
-    values = sum((f.instances for f in all_findings), start=type(found.instances)())
-    classes, zero = class_names(values, layout.classes, ignore_zero, all_findings[0])
+    classes, zero = settle_classes(all_findings, layout, ignore_zero)
     stop_on_fatal(*all_findings)
-    folder = (work_dir / 'data').absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    if layout.val is None:
+        train_stems, val_stems = hold_out_stems(train_stems, layout.train.images)
+    folder = data_folder(work_dir)
     parts: dict[str, tuple[AdeSplit, list[str]]] = {
         'train': (layout.train, train_stems),
         'val': (val_split, val_stems),

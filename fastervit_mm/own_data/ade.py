@@ -11,7 +11,7 @@ from PIL import Image
 
 from .findings import Findings
 from .images import probe
-from .layouts import AdeSplit, image_files, stem_of
+from .layouts import AdeLayout, AdeSplit, image_files, stem_of
 
 IGNORED = 255
 
@@ -68,7 +68,7 @@ def _check_map(image: Path, path: Path, size: tuple[int, int], findings: Finding
     """Whether the label map fits its image; counts its pixels."""
     try:
         labels = read_labels(path)
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         findings.add('unreadable image', f'{path.name}: {error}')
         return False
     if labels is None:
@@ -86,6 +86,13 @@ def _check_map(image: Path, path: Path, size: tuple[int, int], findings: Finding
         )
         return False
     values, counts = np.unique(labels, return_counts=True)
+    if labels.dtype.kind not in 'bui' or values[0] < 0 or values[-1] > IGNORED:
+        findings.add('label that is not 0 to 255', f'{path.name}: {values[-1]}')
+        findings.fatal.append(
+            f'{path} holds labels from {values[0]} to {values[-1]}; a label is a whole number from '
+            '0 to 255 (255 is ignored): number the classes from 0 on'
+        )
+        return False
     findings.instances.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
     return True
 
@@ -116,3 +123,29 @@ def class_names(
             f'classes, labels {first} to {first + len(named) - 1}; add names or mend the maps'
         )
     return named, ignore_zero
+
+
+def settle_classes(
+    all_findings: list[Findings], layout: AdeLayout, ignore_zero: bool | None
+) -> tuple[tuple[str, ...], bool]:
+    """`class_names` of all splits; their instances are counted by those names from here on."""
+    values = sum((f.instances for f in all_findings), start=Counter())
+    names, zero = class_names(values, layout.classes, ignore_zero, all_findings[0])
+    labels = layout.train.labels
+    if IGNORED in values and not values.keys() - {0, IGNORED}:
+        all_findings[0].add('label maps of 0 and 255 only', str(labels))
+    if not names:
+        all_findings[0].fatal.append(
+            f'the label maps in {labels} hold no class: label 0 means "unlabelled" and 255 is '
+            'ignored; label the classes from 1 on, or leave out --ignore-zero'
+        )
+    first = 1 if zero else 0
+    for findings in all_findings:
+        pixels = findings.instances
+        findings.instances = Counter(
+            {name: pixels[i] for i, name in enumerate(names, start=first) if pixels[i]}
+        )
+        for name in names:
+            if not findings.instances[name]:
+                findings.add('category without instances', name)
+    return names, zero

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ..errors import ArgumentError
-from ..tooling.data_folder import read_categories
 from ..tooling.pictures import draw_labels, draw_objects
-from .ade import class_names, inspect_ade, labels_by_stem, read_labels
-from .coco import category_names, inspect_coco
+from .adapt import HELD_OUT, SEED, hold_out_stems
+from .ade import inspect_ade, labels_by_stem, read_labels, settle_classes
+from .coco import category_names, hold_out, inspect_coco, match_validation
 from .findings import REMEDIES, Findings
 from .layouts import AdeLayout, CocoLayout, find_ade, find_coco, image_files, stem_of
 
@@ -90,30 +89,50 @@ def _problems_of(findings: Findings, name: str) -> list[str]:
     ]
 
 
-def _open(path: Path) -> np.ndarray:
+def _open(path: Path, turned: bool) -> np.ndarray:
+    """(H, W, 3) RGB as training reads it, ``turned`` as EXIF says or as stored."""
     with Image.open(path) as image:
-        return np.asarray(image.convert('RGB'))
+        return np.asarray((ImageOps.exif_transpose(image) if turned else image).convert('RGB'))
 
 
 def _draw_coco(
-    path: Path, annotations: list[dict], classes: dict[int, int], names: tuple[str, ...]
+    path: Path,
+    annotations: list[dict],
+    classes: dict[int, int],
+    names: tuple[str, ...],
+    turned: bool,
 ) -> Image.Image:
     boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in (a['bbox'] for a in annotations)])
-    return draw_objects(_open(path), boxes, [classes[a['category_id']] for a in annotations], names)
+    labels = [classes[a['category_id']] for a in annotations]
+    return draw_objects(_open(path, turned), boxes, labels, names)
+
+
+def _note_fault(findings: Findings, attempt: Callable[[], Any]) -> None:
+    """Note why ``attempt``, which training makes, fails; unless a reason is known already."""
+    try:
+        attempt()
+    except ArgumentError as error:
+        if not findings.fatal:
+            findings.fatal.append(str(error))
 
 
 def check_coco(
     folder: Path, layout: CocoLayout, progress: Callable[[Iterable], Iterable]
 ) -> DataCheck:
     """Look through a folder in COCO's layout."""
-    all_findings, samples = [], []
-    names = category_names(read_categories(layout.train.annotations))
-    for title, split in (('training', layout.train), ('validation', layout.val)):
-        if split is None:
-            continue
-        findings, content = inspect_coco(title, split, decode=True, progress=progress)
-        categories = sorted(content['categories'], key=lambda c: c['id'])
-        order = {c['id']: i for i, c in enumerate(categories)}
+    findings, content = inspect_coco('training', layout.train, decode=True, progress=progress)
+    parts = [(layout.train, findings, content)]
+    if layout.val is None:
+        _note_fault(findings, lambda: hold_out(content, HELD_OUT, SEED, layout.train.annotations))
+    else:
+        val_findings, val = inspect_coco('validation', layout.val, decode=True, progress=progress)
+        val = match_validation(layout, (findings, content), (val_findings, val))
+        parts.append((layout.val, val_findings, val))
+    names = tuple(dict.fromkeys(n for _, _, c in parts for n in category_names(c['categories'])))
+    turned = not any(findings.rotated['as stored'] for _, findings, _ in parts)
+    samples = []
+    for split, findings, content in parts:
+        order = {c['id']: names.index(c['name']) for c in content['categories']}
         of_image: dict[Any, list[dict]] = {}
         for annotation in content['annotations']:
             of_image.setdefault(annotation['image_id'], []).append(annotation)
@@ -125,12 +144,11 @@ def check_coco(
                     path,
                     _problems_of(findings, image['file_name']),
                     lambda path=path, found=found, order=order: _draw_coco(
-                        path, found, order, names
+                        path, found, order, names, turned
                     ),
                 )
             )
-        all_findings.append(findings)
-    return DataCheck(folder, 'COCO', names, all_findings, samples)
+    return DataCheck(folder, 'COCO', names, [findings for _, findings, _ in parts], samples)
 
 
 def check_ade(
@@ -147,18 +165,12 @@ def check_ade(
         findings, stems = inspect_ade(title, split, decode=True, progress=progress)
         all_findings.append(findings)
         found.append((split, set(stems), findings))
-    values = sum((f.instances for f in all_findings), start=Counter())
-    names, zero = class_names(values, layout.classes, ignore_zero, all_findings[0])
+    names, zero = settle_classes(all_findings, layout, ignore_zero)
+    if layout.val is None:
+        _note_fault(all_findings[0], lambda: hold_out_stems(stems, layout.train.images))
     first = 1 if zero else 0
     samples = []
     for split, stems, findings in found:
-        findings.instances = Counter(
-            {
-                names[v - first]: n
-                for v, n in findings.instances.items()
-                if 0 <= v - first < len(names)
-            }
-        )
         maps = labels_by_stem(split)
         for path in image_files(split.images):
             stem = stem_of(path, split.images)
@@ -168,7 +180,7 @@ def check_ade(
                         path,
                         _problems_of(findings, path.name),
                         lambda path=path, labels=maps[stem]: draw_labels(
-                            _open(path), read_labels(labels).astype(int) - first, names
+                            _open(path, turned=True), read_labels(labels).astype(int) - first, names
                         ),
                     )
                 )
@@ -183,7 +195,8 @@ def check_folder(
     Raises:
         ArgumentError: neither.
     """
-    coco, ade = find_coco(folder), find_ade(folder)
+    ade = find_ade(folder)  # first: other JSON files may lie beside label maps
+    coco = None if ade is not None and image_files(ade.train.labels) else find_coco(folder)
     if coco is not None:
         check = check_coco(folder, coco, progress)
     elif ade is not None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError
 from .findings import Findings
 from .images import ImageFacts, probe
-from .layouts import CocoSplit
+from .layouts import CocoLayout, CocoSplit, read_annotations
 
 Content = dict[str, Any]
 
@@ -21,28 +22,27 @@ def category_names(categories: Iterable[dict]) -> tuple[str, ...]:
     return tuple(c['name'] for c in sorted(categories, key=lambda c: c['id']))
 
 
-def read_annotations(path: Path) -> Content:
-    """The content of a COCO annotation file.
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
 
-    Raises:
-        ArgumentError: not JSON, or not in that format.
+
+def _annotated_as_stored(
+    images: list[Content], facts: list[ImageFacts], findings: Findings
+) -> bool:
+    """Whether the annotations were made without turning images as EXIF says.
+
+    Only images whose sides EXIF exchanges and whose stated size is one of the two tell it.
     """
-    try:
-        with open(path) as file:
-            content = json.load(file)
-        missing = [
-            key
-            for key in ('images', 'annotations', 'categories')
-            if not isinstance(content.get(key), list)
-        ]
-    except (ValueError, AttributeError) as error:
-        raise ArgumentError(f'{path} is not a COCO annotation file ({error})') from None
-    if missing:
-        raise ArgumentError(f'{path} is not a COCO annotation file: it lacks {", ".join(missing)}')
-    return content
+    for image, fact in zip(images, facts, strict=True):
+        stated = (image.get('width'), image.get('height'))
+        if fact.size != fact.shown_size and stated in (fact.size, fact.shown_size):
+            findings.rotated['as stored' if stated == fact.size else 'as shown'] += 1
+    return findings.rotated['as stored'] > findings.rotated['as shown']
 
 
-def _usable_image(image: Content, facts: ImageFacts, findings: Findings) -> Content | None:
+def _usable_image(
+    image: Content, facts: ImageFacts, as_stored: bool, findings: Findings
+) -> Content | None:
     """The image's entry with its true size, or None where it cannot be used."""
     name = image['file_name']
     if facts.fault == 'missing':
@@ -54,27 +54,46 @@ def _usable_image(image: Content, facts: ImageFacts, findings: Findings) -> Cont
     if facts.kind:
         findings.add(f'{facts.kind} image', name)
     stated = (image.get('width'), image.get('height'))
-    size = facts.shown_size
+    size = facts.size if as_stored else facts.shown_size
     if facts.rotation != 1:
         findings.add('EXIF rotation', f'{name}: orientation {facts.rotation}')
-        as_stored = stated == facts.size != facts.shown_size
-        findings.rotated['as stored' if as_stored else 'as shown'] += 1
-        if as_stored:
-            size = facts.size
     if stated != size:
         findings.add('size differs from the annotations', f'{name}: {stated} for {size}')
     findings.sizes.append(size)
     return {**image, 'width': size[0], 'height': size[1]}
 
 
-def _usable_polygons(segmentation: Any, where: str, findings: Findings) -> Any | None:
-    """Polygons of at least three points; an RLE as it is; None where nothing is left."""
+def _usable_outline(
+    segmentation: Any, image: Content, where: str, findings: Findings
+) -> Any | None:
+    """Polygons of at least three points; an RLE of the image's size as it is; else None."""
+    if isinstance(segmentation, dict):
+        size = [image['height'], image['width']]
+        usable = isinstance(segmentation.get('counts'), (list, str))
+        return segmentation if usable and segmentation.get('size') == size else None
     if not isinstance(segmentation, list):
-        return segmentation
-    kept = [p for p in segmentation if len(p) >= 6 and len(p) % 2 == 0]
+        return None
+    kept = [
+        p
+        for p in segmentation
+        if isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 and all(map(_is_number, p))
+    ]
     if len(kept) < len(segmentation):
         findings.add('polygon of fewer than three points', where)
     return kept or None
+
+
+def _outline_area(outline: Any) -> float:
+    """Square pixels in polygons; 0 for an RLE."""
+    if not isinstance(outline, list):
+        return 0
+    area = 0.0
+    for polygon in outline:
+        points = list(zip(polygon[::2], polygon[1::2], strict=True))
+        following = points[1:] + points[:1]
+        crossed = (x * v - u * y for (x, y), (u, v) in zip(points, following, strict=True))
+        area += abs(sum(crossed)) / 2
+    return area
 
 
 def _usable_box(
@@ -98,32 +117,93 @@ def _usable_box(
 def _usable_annotation(
     annotation: Content, images: dict, names: dict, known: set, findings: Findings
 ) -> Content | None:
-    """The annotation without what cannot be used, or None."""
-    image = images.get(annotation.get('image_id'))
+    """The annotation without what cannot be used, or None.
+
+    Args:
+        images: usable ones by the ids that annotations give. names: of the categories, by id.
+        known: ids of all images.
+    """
+    key, category = annotation.get('image_id'), annotation.get('category_id')
     where = f'annotation {annotation.get("id")}'
+    image = images.get(key) if isinstance(key, Hashable) else None
     if image is None:
-        if annotation.get('image_id') not in known:
+        if not isinstance(key, Hashable) or key not in known:
             findings.add('annotation of an unknown image', where)
         return None
     where = f'{image["file_name"]}, {where}'
-    if annotation.get('category_id') not in names:
+    if not isinstance(category, Hashable) or category not in names:
         findings.add('annotation of an unknown category', where)
         return None
     box = annotation.get('bbox')
-    if box is None or len(box) != 4:
-        findings.add('box of no size', f'{where}: {box}')
+    if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
+        findings.add('box that is not four numbers', f'{where}: {box!r:.80}')
         return None
     box = _usable_box(box, image, where, findings)
     if box is None:
         return None
-    kept = {'iscrowd': 0, 'area': box[2] * box[3], **annotation, 'bbox': box}
-    if 'segmentation' in annotation:
-        kept['segmentation'] = _usable_polygons(annotation['segmentation'], where, findings)
-        if kept['segmentation'] is None:
-            x, y, w, h = box
-            kept['segmentation'] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
-    findings.instances[names[annotation['category_id']]] += 1
+    outline = _usable_outline(annotation.get('segmentation'), image, where, findings)
+    if outline is None:
+        findings.add('object without an outline', where)
+        x, y, w, h = box
+        outline = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+    area = annotation.get('area')
+    if not (_is_number(area) and area > 0):
+        if 'area' in annotation:
+            findings.add('area that is not a positive number', f'{where}: {area!r:.80}')
+        area = _outline_area(outline) or box[2] * box[3]
+    kept = {
+        **annotation,
+        'image_id': image['id'],
+        'bbox': box,
+        'segmentation': outline,
+        'area': area,
+        'iscrowd': int(annotation.get('iscrowd') in (1, '1')),
+    }
+    findings.instances[names[category]] += 1
     return kept
+
+
+def _usable_images(
+    split: CocoSplit,
+    entries: list[Content],
+    decode: bool,
+    findings: Findings,
+    progress: Callable[[Iterable], Iterable],
+) -> tuple[list[Content], dict[Any, Content]]:
+    """Images that can be used, numbered from 1; the same by the ids that annotations give."""
+    facts = [probe(split.images / entry['file_name'], decode) for entry in progress(entries)]
+    as_stored = _annotated_as_stored(entries, facts, findings)
+    by_name: dict[str, Content | None] = {}
+    by_id: dict[Any, Content] = {}
+    for entry, fact in zip(entries, facts, strict=True):
+        name = entry['file_name']
+        if name in by_name:
+            findings.add('image listed twice', name)
+        else:
+            by_name[name] = _usable_image(entry, fact, as_stored, findings)
+        usable = by_name[name]
+        if usable is not None:
+            by_id[entry['id']] = usable
+    images = [image for image in by_name.values() if image is not None]
+    for number, image in enumerate(images, start=1):
+        image['id'] = number
+    return images, by_id
+
+
+def _check_ids(path: Path, content: Content, findings: Findings) -> None:
+    """Fatal lines for ids and names that are there twice."""
+    for key, what in (('images', 'image'), ('categories', 'category')):
+        twice = [i for i, n in Counter(e['id'] for e in content[key]).items() if n > 1]
+        if twice:
+            findings.fatal.append(
+                f'{path} gives the {what} id {twice[0]!r:.80} twice ({len(twice)} such ids); '
+                f'give each {what} its own'
+            )
+    names = [c['name'] for c in content['categories']]
+    if not names:
+        findings.fatal.append(f'{path} has no categories; add at least one')
+    if len(set(names)) < len(names):
+        findings.fatal.append(f'{path} names a category twice; give each its own name')
 
 
 def inspect_coco(
@@ -134,6 +214,9 @@ def inspect_coco(
 ) -> tuple[Findings, Content]:
     """Problems of a split, and its annotations without them.
 
+    Images and annotations are numbered from 1; categories are sorted by id, as mmdet takes them in
+    the order of the file.
+
     Args:
         name: of the split, for messages.
         decode: read every image wholly, not only its header.
@@ -141,15 +224,8 @@ def inspect_coco(
     """
     findings, content = Findings(name), read_annotations(split.annotations)
     names = {c['id']: c['name'] for c in content['categories']}
-    if not names:
-        findings.fatal.append(f'{split.annotations} has no categories; add at least one')
-    if len(set(names.values())) < len(names):
-        findings.fatal.append(f'{split.annotations} names a category twice; give each its own name')
-    images = {}
-    for image in progress(content['images']):
-        usable = _usable_image(image, probe(split.images / image['file_name'], decode), findings)
-        if usable is not None:
-            images[image['id']] = usable
+    _check_ids(split.annotations, content, findings)
+    images, by_id = _usable_images(split, content['images'], decode, findings, progress)
     if len(findings.rotated) > 1:
         findings.fatal.append(
             f'{split.annotations}: {findings.rotated["as stored"]} images with an EXIF rotation are '
@@ -160,13 +236,15 @@ def inspect_coco(
     annotations = [
         a
         for a in (
-            _usable_annotation(a, images, names, known, findings) for a in content['annotations']
+            _usable_annotation(a, by_id, names, known, findings) for a in content['annotations']
         )
         if a is not None
     ]
+    for number, annotation in enumerate(annotations, start=1):
+        annotation['id'] = number
     labelled = {a['image_id'] for a in annotations}
-    for key, image in images.items():
-        if key not in labelled:
+    for image in images:
+        if image['id'] not in labelled:
             findings.add('image without annotations', image['file_name'])
     for category in names.values():
         if not findings.instances[category]:
@@ -175,14 +253,69 @@ def inspect_coco(
         findings.fatal.append(f'no image of {split.annotations} can be read from {split.images}')
     elif not annotations:
         findings.fatal.append(f'no annotation of {split.annotations} can be used')
-    return findings, {**content, 'images': list(images.values()), 'annotations': annotations}
+    categories = sorted(content['categories'], key=lambda c: c['id'])
+    return findings, {
+        **content,
+        'images': images,
+        'annotations': annotations,
+        'categories': categories,
+    }
 
 
-def hold_out(content: Content, share: float, seed: int) -> tuple[Content, Content]:
-    """Training and validation content: ``share`` of the images, at least one, by a seeded draw."""
+def match_validation(
+    layout: CocoLayout, train: tuple[Findings, Content], val: tuple[Findings, Content]
+) -> Content:
+    """The validation content in the training's categories: the same names may have other ids.
+
+    Args:
+        train, val: as from `inspect_coco`; what does not match is a fatal line of ``val``.
+    """
+    (train_findings, train_content), (findings, content) = train, val
+    files = f'{layout.train.annotations} and {layout.val.annotations}'
+    ways = set(+train_findings.rotated), set(+findings.rotated)
+    if all(len(w) == 1 for w in ways) and ways[0] != ways[1]:
+        findings.fatal.append(
+            f'{files}: images with an EXIF rotation are annotated {ways[0].pop()} in the first, '
+            f'{ways[1].pop()} in the second, and only one way can be read; turn the pixels '
+            'themselves and drop the EXIF tag'
+        )
+    ids = {c['name']: c['id'] for c in train_content['categories']}
+    names = {c['id']: c['name'] for c in content['categories']}
+    odd = sorted(set(ids) ^ set(names.values()))
+    if odd:
+        findings.fatal.append(
+            f'{files} have different categories ({", ".join(odd[:5])}); give both the same'
+        )
+        return content
+    annotations = [
+        {**a, 'category_id': ids[names[a['category_id']]]} for a in content['annotations']
+    ]
+    return {**content, 'categories': train_content['categories'], 'annotations': annotations}
+
+
+def hold_out(content: Content, share: float, seed: int, source: Path) -> tuple[Content, Content]:
+    """Training and validation content, by a seeded draw.
+
+    ``share`` of the images with annotations, at least one, and of those without go to validation.
+
+    Raises:
+        ArgumentError: fewer than two images with annotations.
+    """
+    labelled = {a['image_id'] for a in content['annotations']}
+    if len(labelled) < 2:
+        raise ArgumentError(
+            f'{source} has {len(labelled)} usable image with annotations and there is no '
+            'validation split; add images (at least 2, to hold one out) or a validation split'
+        )
+    draw = random.Random(seed)
     ids = sorted(image['id'] for image in content['images'])
-    random.Random(seed).shuffle(ids)
-    held = set(ids[: max(1, round(share * len(ids)))])
+    held: set = set()
+    for group, least in (
+        ([i for i in ids if i in labelled], 1),
+        ([i for i in ids if i not in labelled], 0),
+    ):
+        draw.shuffle(group)
+        held.update(group[: max(least, round(share * len(group)))])
 
     def part(inside: bool) -> Content:
         return {

@@ -16,18 +16,24 @@ REMEDIES = {
     'palette image': 'read as colour',
     'CMYK image': 'read as colour',
     'alpha image': 'read without transparency',
-    'EXIF rotation': 'turned as the annotations say',
+    'image listed twice': 'read once, with the annotations of all its entries',
+    'EXIF rotation': 'read as the annotations were made; turned where they do not tell',
+    'box that is not four numbers': 'left out',
     'box of no size': 'left out',
     'box outside its image': 'left out',
     'box beyond the edge': 'cut at the edge',
     'polygon of fewer than three points': 'left out',
+    'object without an outline': 'its box is taken as its outline',
+    'area that is not a positive number': 'computed from the outline or the box',
     'annotation of an unknown image': 'left out',
     'annotation of an unknown category': 'left out',
     'category without instances': 'kept; the network cannot learn it',
     'image without label map': 'left out',
     'label map without image': 'left out',
     'label map of another size': 'left out',
+    'label maps of 0 and 255 only': '255 is ignored: write 1 for the class',
     'label beyond the classes': 'stops',
+    'label that is not 0 to 255': 'stops',
     'label map in colours': 'stops',
 }
 
@@ -41,7 +47,8 @@ class Findings:
         sizes: width and height of each usable image, px.
         instances: objects (or pixels, in label maps) of each class.
         problems: kind -> one line for each file or annotation it was found in.
-        rotated: how many images with an EXIF rotation are annotated 'as stored' and 'as shown'.
+        rotated: how many images whose sides EXIF exchanges are annotated 'as stored' and
+            'as shown'.
         fatal: why training would fail, in words that say how to mend it.
     """
 

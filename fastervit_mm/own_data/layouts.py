@@ -8,16 +8,23 @@ maps beside images, ``images/{training,validation}`` and ``annotations/{training
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import ArgumentError, FileError
 from ..tooling.data_folder import read_categories
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
-TRAIN_WORDS = ('train2017', 'training', 'train')
+TRAIN_WORDS = ('train2017', 'training', 'train', 'trainval')
 VAL_WORDS = ('val2017', 'validation', 'valid', 'val')
+OWN_MARK = 'written_by_train.txt'  # in a folder that training writes: nobody's own data
+COCO_ENTRIES: dict[str, dict[str, Any]] = {  # what each entry of an annotation file needs
+    'images': {'id': (int, float, str), 'file_name': str},
+    'annotations': {},
+    'categories': {'id': (int, float), 'name': str},
+}
 
 
 class CocoSplit(NamedTuple):
@@ -59,18 +66,50 @@ def stem_of(path: Path, folder: Path) -> str:
     return str(path.relative_to(folder).with_suffix(''))
 
 
-def _named(paths: Iterable[Path], words: tuple[str, ...]) -> Path | None:
-    """The first path that a word names, earlier words first."""
-    paths = sorted(paths)
-    for word in words:
-        for path in paths:
-            if word in path.stem.lower():
-                return path
-    return None
+def _words(path: Path) -> set[str]:
+    """Words of a file's name, with and without their digits; ``train_val`` is ``trainval``."""
+    text = re.sub(r'([a-z])([A-Z])', r'\1_\2', path.stem).lower()
+    text = re.sub(r'train(ing)?[^a-z0-9]+val', 'trainval', text)
+    return {*re.findall('[a-z0-9]+', text), *re.findall('[a-z]+', text)}
+
+
+def _named(paths: Iterable[Path], words: tuple[str, ...], others: tuple[str, ...]) -> Path | None:
+    """The first path that a word names, earlier words first; rather one that none of others does."""
+    paths = sorted(paths, key=lambda path: (not _words(path).isdisjoint(others), path))
+    return next((path for word in words for path in paths if word in _words(path)), None)
+
+
+def read_annotations(path: Path) -> dict[str, Any]:
+    """The content of a COCO annotation file.
+
+    Raises:
+        ArgumentError: not JSON, or not in that format.
+    """
+    try:
+        with open(path) as file:
+            content = json.load(file)
+        missing = [key for key in COCO_ENTRIES if not isinstance(content.get(key), list)]
+    except (ValueError, AttributeError) as error:
+        raise ArgumentError(f'{path} is not a COCO annotation file ({error})') from None
+    if missing:
+        raise ArgumentError(f'{path} is not a COCO annotation file: it lacks {", ".join(missing)}')
+    for key, wanted in COCO_ENTRIES.items():
+        for i, entry in enumerate(content[key]):
+            if not isinstance(entry, dict):
+                raise ArgumentError(f'{path}: {key}[{i}] is {entry!r:.80}, not an object; mend it')
+            for name, kind in wanted.items():
+                if not isinstance(entry.get(name), kind):
+                    raise ArgumentError(
+                        f'{path}: {name} of {key}[{i}] is {entry.get(name)!r:.80}; it must be '
+                        f'{"text" if kind is str else "a number"}: mend that entry or drop it'
+                    )
+    return content
 
 
 def _coco_files(folder: Path) -> list[Path]:
     """JSON files under ``folder`` that hold categories, not deeper than two folders.
+
+    What training wrote there (`OWN_MARK`) is none of them.
 
     Raises:
         ArgumentError: there are JSON files, but none of them does.
@@ -78,6 +117,8 @@ def _coco_files(folder: Path) -> list[Path]:
     found = [p for pattern in ('*.json', '*/*.json', '*/*/*.json') for p in folder.glob(pattern)]
     coco, faults = [], []
     for path in found:
+        if (path.parent / OWN_MARK).exists():
+            continue
         try:
             read_categories(path)
             coco.append(path)
@@ -94,8 +135,7 @@ def _image_folder(folder: Path, annotations: Path, words: tuple[str, ...]) -> Pa
     Raises:
         FileError: nowhere.
     """
-    with open(annotations) as file:
-        images = json.load(file).get('images') or []
+    images = read_annotations(annotations)['images']
     if not images:
         raise ArgumentError(f'{annotations} names no images; it needs at least one')
     beside = [p for p in (folder, *sorted(folder.rglob('*'))) if p.is_dir()]
@@ -121,9 +161,11 @@ def find_coco(folder: Path) -> CocoLayout | None:
     files = _coco_files(folder)
     if not files:
         return None
-    val_file = _named(files, VAL_WORDS)
+    train_file = _named(files, TRAIN_WORDS, VAL_WORDS)
+    val_file = _named([p for p in files if p != train_file], VAL_WORDS, TRAIN_WORDS)
     others = [p for p in files if p != val_file]
-    train_file = _named(others, TRAIN_WORDS) or (others[0] if len(others) == 1 else None)
+    if train_file is None and len(others) == 1:
+        train_file = others[0]
     if train_file is None and len(files) == 1:
         train_file, val_file = files[0], None
     if train_file is None:

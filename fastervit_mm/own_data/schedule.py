@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from mmengine.config import Config
@@ -34,7 +35,8 @@ def fit_schedule(cfg: Config, images: int, epochs: int | None, iters: int | None
 
     Args:
         cfg: changed in place.
-        images: training images, from which an epoch's iterations follow.
+        images: training images, from which an epoch's iterations follow: a batch for each of the
+            processes that the launcher's WORLD_SIZE tells.
         epochs, iters: at most one of them; both None keep the config's length.
 
     Raises:
@@ -45,7 +47,8 @@ def fit_schedule(cfg: Config, images: int, epochs: int | None, iters: int | None
     for name, value in (('--epochs', epochs), ('--iters', iters)):
         if value is not None and value < 1:
             raise ArgumentError(f'{name} is {value}; it must be at least 1')
-    per_epoch = max(1, -(-images // cfg.train_dataloader.batch_size))
+    batch = cfg.train_dataloader.batch_size * int(os.environ.get('WORLD_SIZE', 1))
+    per_epoch = max(1, -(-images // batch))
     by_epoch = 'max_epochs' in cfg.train_cfg
     key = 'max_epochs' if by_epoch else 'max_iters'
     old = cfg.train_cfg[key]
