@@ -10,6 +10,13 @@ from fastervit_mm.errors import FileError, exit_on_user_error
 from fastervit_mm.tooling.prediction import Predictor, expand, predict
 
 
+def positive(text: str) -> int:
+    """A number of at least 1, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not a number of at least 1')
+    return int(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -22,9 +29,9 @@ def main() -> None:
     parser.add_argument('--weights', required=True, help='checkpoint')
     parser.add_argument('--out', required=True, type=Path, help='folder to write to')
     parser.add_argument('--score', type=float, default=0.3, help='objects below it are left out')
-    parser.add_argument('--batch', type=int, default=4, help='images at a time')
+    parser.add_argument('--batch', type=positive, default=4, help='images at a time')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda:0 ...')
-    parser.add_argument('--limit', type=int, help='stop after so many images')
+    parser.add_argument('--limit', type=positive, help='stop after so many images')
     args = parser.parse_args()
     sources = expand(args.inputs)
     predictor = Predictor(args.config, args.weights, args.device)

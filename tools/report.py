@@ -8,15 +8,19 @@ Evaluates the run's best (or last) checkpoint first, where its predictions are n
 import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
 
 from fastervit_mm.errors import FileError, exit_on_user_error
+from fastervit_mm.tooling.data_folder import check_data
 from fastervit_mm.tooling.report import (
     detection_results,
     find_checkpoint,
     find_config,
+    is_complete,
+    label_map_files,
     report_page,
     segmentation_results,
 )
@@ -24,13 +28,13 @@ from fastervit_mm.tooling.report import (
 TOOLS = Path(__file__).resolve().parent
 
 
-def predictions_of(work_dir: Path, config: Path, name: str) -> Path:
-    """Predictions on the validation images, made by tools/test.py where they are missing or older
-    than the checkpoint.
+def make_predictions(work_dir: Path, config: Path, path: Path, files: Sequence[Path]) -> None:
+    """Predictions on the validation images at ``path``, made by tools/test.py where one of
+    ``files`` is missing or older than the checkpoint.
     """
-    path, checkpoint = work_dir / name, find_checkpoint(work_dir)
-    if path.exists() and path.stat().st_mtime >= checkpoint.stat().st_mtime:
-        return path
+    checkpoint = find_checkpoint(work_dir)
+    if is_complete(files, checkpoint):
+        return
     command = [
         sys.executable,
         str(TOOLS / 'test.py'),
@@ -44,7 +48,6 @@ def predictions_of(work_dir: Path, config: Path, name: str) -> Path:
     print('$', ' '.join(command), flush=True)
     if subprocess.run(command).returncode:
         raise FileError(f'the evaluation of {checkpoint} failed (its messages are above)')
-    return path
 
 
 def main() -> None:
@@ -56,10 +59,15 @@ def main() -> None:
         raise FileError(f'{args.work_dir} is not a folder; training writes its work dir')
     config = find_config(args.work_dir)
     cfg = Config.fromfile(config)
+    check_data(cfg, ('test_dataloader',))
     if cfg.default_scope == 'mmseg':
-        results = segmentation_results(cfg, predictions_of(args.work_dir, config, 'label_maps'))
+        path = args.work_dir / 'label_maps'
+        make_predictions(args.work_dir, config, path, label_map_files(cfg, path))
+        results = segmentation_results(cfg, path)
     else:
-        results = detection_results(cfg, predictions_of(args.work_dir, config, 'predictions.pkl'))
+        path = args.work_dir / 'predictions.pkl'
+        make_predictions(args.work_dir, config, path, [path])
+        results = detection_results(cfg, path)
     out = args.out or args.work_dir / 'report.html'
     out.write_text(report_page(args.work_dir, results))
     print(f'report: {out}')

@@ -6,6 +6,9 @@ It stands on mmdet's DetInferencer and mmseg's MMSegInferencer.
 from __future__ import annotations
 
 import json
+import os
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from glob import glob
 from itertools import islice
@@ -24,59 +27,131 @@ from .run_config import check_checkpoint, check_host_library, read_config
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
 
 
+class Source(NamedTuple):
+    """A file, or a camera, to predict on.
+
+    Attributes:
+        path: of the file, or the camera's number.
+        file: path below the folder that all inputs share, as predictions.json states it.
+        name: for the files written, without suffix; no other source has it.
+    """
+
+    path: str
+    file: str
+    name: str
+
+
 class Frame(NamedTuple):
-    """An image to predict on: a name for its files, and (H, W, 3) BGR pixels; None: broken."""
+    """An image to predict on.
+
+    Attributes:
+        name: for the files written. file: of its `Source`.
+        pixels: (H, W, 3) BGR; None: broken. number: in a video, from 1.
+    """
 
     name: str
+    file: str
     pixels: np.ndarray | None
+    number: int | None = None
 
 
-def expand(inputs: Sequence[str]) -> list[str]:
-    """Files, video files and camera indices that ``inputs`` name: files, folders, globs, numbers.
+def is_camera(text: str) -> bool:
+    """Whether ``text`` is a camera's number, and no file or folder is called so."""
+    return text.isdecimal() and not Path(text).exists()
+
+
+def expand(inputs: Sequence[str]) -> list[Source]:
+    """The files and cameras that ``inputs`` name: files, folders, globs, cameras' numbers.
+
+    What several of them name is there once.
 
     Raises:
         FileError: one of them names nothing.
     """
-    found: list[str] = []
+    found: dict[str, str] = {}  # by absolute path: the path
+    cameras: list[str] = []
+    folders: list[str] = []
     for text in inputs:
         path = Path(text)
-        if text.isdigit() or path.is_file():
-            found.append(text)
-        elif path.is_dir():
-            found += map(str, image_files(path))
+        if is_camera(text):
+            cameras += [text] if text not in cameras else []
+            continue
+        if path.is_dir():
+            files = [str(p) for p in image_files(path)]
         else:
-            found += sorted(glob(text, recursive=True))
-        if not found:
-            raise FileError(f'{text} names no image, folder, video or camera')
-    return found
+            files = [text] if path.is_file() else sorted(glob(text, recursive=True))
+        if not files and path.is_dir():
+            raise FileError(
+                f'{text} is a folder without images ({", ".join(IMAGE_SUFFIXES)}); leave it out, '
+                'or name its videos themselves'
+            )
+        if not files:
+            raise FileError(
+                f'{text} names no image, folder, video or camera; mend it, or leave it out'
+            )
+        found |= {os.path.abspath(f): f for f in files}
+        folders += [text] if path.is_dir() else [os.path.dirname(f) for f in files]
+    top = os.path.commonpath([os.path.abspath(f) for f in folders]) if folders else ''
+    below = [os.path.relpath(path, top) for path in found]
+    names = zip(found.values(), below, _names(below, [f'camera{c}' for c in cameras]), strict=True)
+    return [*map(Source._make, names), *(Source(c, f'camera{c}', f'camera{c}') for c in cameras)]
 
 
-def frames_of(source: str) -> Iterator[Frame]:
+def _names(files: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """A name of its own for each of different ``files``: the stem where that is enough, or else
+    the path, with its suffix only where needed.
+    """
+    choices = [(Path(f).stem, str(Path(f).with_suffix('')), f) for f in files]
+    kinds = [_is_video(f) for f in files]  # a video's name has a number behind it
+    level = [0] * len(files)
+    while True:
+        names = [choice[i] for choice, i in zip(choices, level, strict=True)]
+        counts = Counter([*zip(names, kinds, strict=True), *((name, True) for name in taken)])
+        clashes = [
+            i
+            for i, entry in enumerate(zip(names, kinds, strict=True))
+            if level[i] < 2 and (counts[entry] > 1 or _is_frame(names[i], counts))
+        ]
+        if not clashes:
+            return names
+        for i in clashes:
+            level[i] += 1
+
+
+def _is_frame(name: str, counts: Counter[tuple[str, bool]]) -> bool:
+    """Whether a frame of one of the videos in ``counts`` is or may be called ``name``."""
+    match = re.fullmatch(r'(.*)_\d{6,}', name)
+    return match is not None and (match[1], True) in counts
+
+
+def _is_video(path: str) -> bool:
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+def frames_of(source: Source) -> Iterator[Frame]:
     """The frames of a video or camera, or the one image of a file."""
     import cv2
 
-    path = Path(source)
-    if not source.isdigit() and path.suffix.lower() in IMAGE_SUFFIXES:
-        yield Frame(path.stem, cv2.imread(source))  # None where it is broken
+    path, file, name = source
+    camera = is_camera(path)
+    if not camera and not _is_video(path):
+        known = Path(path).suffix.lower() in IMAGE_SUFFIXES
+        yield Frame(name, file, cv2.imread(path) if known else None)  # None where it is broken
         return
-    if not source.isdigit() and path.suffix.lower() not in VIDEO_SUFFIXES:
-        yield Frame(path.name, None)
-        return
-    capture = cv2.VideoCapture(int(source) if source.isdigit() else source)
-    name = f'camera{source}' if source.isdigit() else path.stem
+    capture = cv2.VideoCapture(int(path) if camera else path)
     number = 0
     while True:
         more, pixels = capture.read()
         if not more:
             break
         number += 1
-        yield Frame(f'{name}_{number:06d}', pixels)
+        yield Frame(f'{name}_{number:06d}', file, pixels, number)
     capture.release()
     if number == 0:
-        yield Frame(name, None)
+        yield Frame(name, file, None)
 
 
-def batches(sources: Sequence[str], size: int, limit: int | None) -> Iterator[list[Frame]]:
+def batches(sources: Sequence[Source], size: int, limit: int | None) -> Iterator[list[Frame]]:
     """Frames of all sources in batches of ``size``, at most ``limit`` of them."""
     frames = islice((frame for source in sources for frame in frames_of(source)), limit)
     while batch := list(islice(frames, size)):
@@ -151,9 +226,12 @@ def label_map(sample: Any) -> np.ndarray:
 
 
 def coco_results(
-    sample: Any, name: str, number: int, classes: Sequence[str], score: float
+    sample: Any, frame: Frame, number: int, classes: Sequence[str], score: float
 ) -> list[dict]:
-    """Objects in COCO's results format; category_id counts from 1 in the order of the classes."""
+    """Objects in COCO's results format; category_id counts from 1 in the order of the classes.
+
+    A video's have the number of their frame too.
+    """
     from pycocotools import mask as coco_mask
 
     found = sample.pred_instances.cpu()
@@ -165,7 +243,8 @@ def coco_results(
         results.append(
             dict(
                 image_id=number,
-                file_name=name,
+                file_name=frame.file,
+                **({} if frame.number is None else {'frame': frame.number}),
                 category_id=label + 1,
                 category=classes[label],
                 bbox=[x0, y0, x1 - x0, y1 - y0],
@@ -179,19 +258,26 @@ def coco_results(
     return results
 
 
+def _output(folder: Path, file: str) -> Path:
+    """The path of ``file`` in ``folder``, whose sub-folders are made."""
+    path = folder / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def predict(
     predictor: Predictor,
-    sources: Sequence[str],
+    sources: Sequence[Source],
     out: Path,
     *,
     score: float = 0.3,
     batch: int = 4,
     limit: int | None = None,
 ) -> tuple[int, list[str]]:
-    """Predict, draw and write; the number of images done, and the names of broken ones.
+    """Predict, draw and write; the number of images done, and the files of broken ones.
 
     Writes ``out/pictures/NAME.jpg`` and ``out/predictions.json`` (detection) or
-    ``out/labels/NAME.png`` (segmentation: class index of each pixel).
+    ``out/labels/NAME.png`` (segmentation: class index of each pixel), NAME of `expand`.
 
     Args:
         sources: of `expand`. score: objects below it are left out. batch: images at a time.
@@ -199,27 +285,27 @@ def predict(
     """
     from tqdm import tqdm
 
-    if batch < 1:
-        raise ArgumentError(f'--batch is {batch}; it must be at least 1')
+    for option, value in (('batch', batch), ('limit', limit)):
+        if value is not None and value < 1:
+            raise ArgumentError(f'--{option} is {value}; it must be at least 1')
     (out / 'pictures').mkdir(parents=True, exist_ok=True)
-    (out / 'labels').mkdir(exist_ok=True) if predictor.segments else None
     results: list[dict] = []
     broken: list[str] = []
     done = 0
-    bar = tqdm(unit='images', total=None if limit is None else limit)
+    bar = tqdm(unit='images', total=limit)
     for frames in batches(sources, batch, limit):
-        broken += [frame.name for frame in frames if frame.pixels is None]
+        broken += [frame.file for frame in frames if frame.pixels is None]
         good = [frame for frame in frames if frame.pixels is not None]
         samples = predictor([frame.pixels for frame in good]) if good else []
         for frame, sample in zip(good, samples, strict=True):
             done += 1
             picture = predictor.draw(frame.pixels, sample, score)
-            picture.save(out / 'pictures' / f'{frame.name}.jpg', quality=92)
+            picture.save(_output(out / 'pictures', f'{frame.name}.jpg'), quality=92)
             if predictor.segments:
                 labels = label_map(sample).astype(np.uint8)
-                Image.fromarray(labels).save(out / 'labels' / f'{frame.name}.png')
+                Image.fromarray(labels).save(_output(out / 'labels', f'{frame.name}.png'))
             else:
-                results += coco_results(sample, frame.name, done, predictor.classes, score)
+                results += coco_results(sample, frame, done, predictor.classes, score)
         bar.update(len(frames))
     bar.close()
     if not predictor.segments:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,11 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 from mmengine.fileio import load
+from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 from PIL import Image
 
 from ..errors import ArgumentError, FileError
+from ..own_data.layouts import stem_of
 from . import html
 from .pictures import draw_labels, draw_objects, side_by_side, titled
 from .run_record import read_record
@@ -122,10 +126,21 @@ def curve_figures(curves: dict[str, list[tuple[float, float]]]) -> str:
     return ''.join(out) or '<p>Nothing was logged.</p>'
 
 
-def _read_image(path: Path) -> np.ndarray:
-    import cv2
+def _transform(dataset: dict, name: str) -> Callable[[dict], dict]:
+    """The transform ``name`` of a data set's pipeline; with its defaults where there is none."""
+    step = next((t for t in dataset['pipeline'] if t['type'].endswith(name)), dict(type=name))
+    return TRANSFORMS.build(step)
 
-    return np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
+
+def _image_reader(dataset: dict) -> Callable[[Path], np.ndarray]:
+    """Reads images as a data set's pipeline does: turned as EXIF says, or as stored."""
+    load_image = _transform(dataset, 'LoadImageFromFile')
+
+    def read(path: Path) -> np.ndarray:
+        image = load_image(dict(img_path=str(path)))['img']
+        return np.ascontiguousarray(image[..., ::-1].astype(np.uint8))
+
+    return read
 
 
 def detection_results(cfg: Config, predictions: Path) -> Results:
@@ -133,11 +148,13 @@ def detection_results(cfg: Config, predictions: Path) -> Results:
     from pycocotools import mask as coco_mask
     from pycocotools.coco import COCO
 
+    init_default_scope(cfg.default_scope)
     dataset = cfg.test_dataloader.dataset
     coco = COCO(str(Path(dataset.data_root or '') / dataset.ann_file))
     ids = coco.getCatIds()
     names = tuple(c['name'] for c in coco.loadCats(ids))
     folder = Path(dataset.data_root or '') / dataset.data_prefix.img
+    read_image = _image_reader(dataset)
     results = Results(names, confusion=np.zeros((len(names) + 1,) * 2, int))
     flat: list[dict] = []
     has_masks = False
@@ -181,7 +198,7 @@ def detection_results(cfg: Config, predictions: Path) -> Results:
             kept=kept,
             masks=masks,
         ) -> Image.Image:
-            image = _read_image(path)
+            image = read_image(path)
             with_masks = masks is not None
             left = draw_objects(
                 image,
@@ -211,34 +228,74 @@ def detection_results(cfg: Config, predictions: Path) -> Results:
     return results
 
 
+def _validation_set(cfg: Config) -> Any:
+    """The data set that a segmentor is evaluated on, without its pipeline."""
+    init_default_scope(cfg.default_scope)
+    return DATASETS.build(dict(cfg.test_dataloader.dataset, pipeline=[], serialize_data=False))
+
+
+def label_map_files(cfg: Config, folder: Path) -> list[Path]:
+    """The label maps that a whole evaluation writes into ``folder``, in the order of its images.
+
+    Raises:
+        ArgumentError: no images, or several of one file name: their maps overwrite each other.
+    """
+    dataset = _validation_set(cfg)
+    images = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+    files = [folder / f'{Path(image).stem}.png' for image in images]
+    if not files:
+        raise ArgumentError(
+            f'{dataset.data_prefix["img_path"]} holds no validation image that ends in '
+            f'{dataset.img_suffix}; mend data_prefix or img_suffix of test_dataloader.dataset'
+        )
+    name, count = Counter(path.stem for path in files).most_common(1)[0]
+    if count > 1:
+        raise ArgumentError(
+            f'{count} validation images are called {name}; label maps are kept by file name, so '
+            'each needs its own, in sub-folders too: rename them and their labels'
+        )
+    return files
+
+
+def is_complete(files: Sequence[Path], checkpoint: Path) -> bool:
+    """Whether all ``files`` are there, and none is older than ``checkpoint``."""
+    made = checkpoint.stat().st_mtime
+    return all(path.is_file() and path.stat().st_mtime >= made for path in files)
+
+
 def segmentation_results(cfg: Config, label_maps: Path) -> Results:
-    """From the label maps of tools/test.py --out and the truth that the config names."""
-    dataset = cfg.test_dataloader.dataset
-    root = Path(dataset.data_root or '')
-    images, truths = (root / dataset.data_prefix[key] for key in ('img_path', 'seg_map_path'))
-    zero = next(
-        (
-            bool(t.get('reduce_zero_label'))
-            for t in dataset.pipeline
-            if t['type'] == 'LoadAnnotations'
-        ),
-        False,
-    )
-    names = tuple(dataset.metainfo.classes) if dataset.get('metainfo') else None
+    """From the label maps of tools/test.py --out and the truth that the config names.
+
+    Raises:
+        FileError: label maps are missing.
+    """
+    dataset = _validation_set(cfg)
+    names = dataset.metainfo.get('classes')
     if names is None:
         raise ArgumentError('the config names no classes (test_dataloader.dataset.metainfo)')
-    results = Results(names, confusion=np.zeros((len(names),) * 2, int))
-    first = 1 if zero else 0
-    suffix = dataset.get('img_suffix', '.jpg')
-    for path in sorted(label_maps.glob('*.png')):
-        truth = np.asarray(Image.open(truths / path.name)).astype(int) - first
-        found = np.asarray(Image.open(path)).astype(int) - first
-        matrix = label_confusion(truth, found, len(names))
-        results.confusion += matrix
-        source = images / f'{path.stem}{suffix}'
+    files = label_map_files(cfg, label_maps)
+    missing = [path.name for path in files if not path.is_file()]
+    if missing:
+        raise FileError(
+            f'{label_maps} lacks {len(missing)} of {len(files)} label maps (such as {missing[0]}); '
+            f'tools/test.py --out {label_maps} writes them'
+        )
+    read_image = _image_reader(cfg.test_dataloader.dataset)
+    load_labels = _transform(cfg.test_dataloader.dataset, 'LoadAnnotations')
+    results = Results(tuple(names), confusion=np.zeros((len(names),) * 2, int))
+    first = 1 if dataset.reduce_zero_label else 0  # of the maps
+    for i, path in enumerate(files):
+        info = dataset.get_data_info(i)
+        source = Path(info['img_path'])
 
-        def draw(source=source, truth=truth, found=found) -> Image.Image:
-            image = _read_image(source)
+        def labels(info=info, path=path) -> tuple[np.ndarray, np.ndarray]:
+            """Truth and prediction, (H, W) class indices."""
+            found = np.asarray(Image.open(path)).astype(int) - first
+            return load_labels(copy.deepcopy(info))['gt_seg_map'].astype(int), found
+
+        def draw(source=source, labels=labels) -> Image.Image:
+            image = read_image(source)
+            truth, found = labels()
             return side_by_side(
                 [
                     titled(draw_labels(image, truth, names), 'truth'),
@@ -246,8 +303,11 @@ def segmentation_results(cfg: Config, label_maps: Path) -> Results:
                 ]
             )
 
+        matrix = label_confusion(*labels(), len(names))
+        results.confusion += matrix
         iou = class_iou(matrix)
-        results.images.append((float(np.nanmean(iou)) if matrix.any() else 0.0, path.stem, draw))
+        name = stem_of(source, Path(dataset.data_prefix['img_path']))
+        results.images.append((float(np.nanmean(iou)) if matrix.any() else 0.0, name, draw))
     iou = class_iou(results.confusion)
     results.head = ['class', 'pixels', 'IoU']
     results.per_class = [
