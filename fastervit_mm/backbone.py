@@ -313,3 +313,18 @@ class FasterViT(BaseModule):
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
+
+
+def backbones_in(model: nn.Module) -> list[FasterViT]:
+    """Every FasterViT in ``model``, itself included.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = [module for module in model.modules() if isinstance(module, FasterViT)]
+    if not found:
+        raise ArgumentError(
+            f'{type(model).__name__} holds no fastervit_mm.FasterViT; give a backbone, or a model '
+            'that has one'
+        )
+    return found

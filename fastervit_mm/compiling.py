@@ -7,8 +7,7 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import nn
 
-from .backbone import FasterViT
-from .errors import ArgumentError
+from .backbone import backbones_in
 
 
 def compile_backbones(model: nn.Module, **options: Any) -> nn.Module:
@@ -28,13 +27,7 @@ def compile_backbones(model: nn.Module, **options: Any) -> nn.Module:
     Raises:
         ValueError: there is no FasterViT in ``model``.
     """
-    backbones = [module for module in model.modules() if isinstance(module, FasterViT)]
-    if not backbones:
-        raise ArgumentError(
-            f'{type(model).__name__} holds no fastervit_mm.FasterViT; compile_backbones takes a '
-            'backbone, or a model that has one'
-        )
-    for backbone in backbones:
+    for backbone in backbones_in(model):
         backbone.compile(**{'dynamic': True, 'fullgraph': True, **options})
     print_log('compiling the backbone at its first image: minutes on a CPU', logger='current')
     return model

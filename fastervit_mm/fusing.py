@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .backbone import FasterViT
+from .backbone import FasterViT, backbones_in
 from .convolution import ConvBlock, PatchEmbed
 from .errors import ArgumentError
 from .hierarchical_attention import Attention, HATBlock, WindowBlock
@@ -186,12 +186,7 @@ def fuse(model: nn.Module) -> nn.Module:
     Raises:
         ValueError: there is no FasterViT in ``model``.
     """
-    backbones = [module for module in model.modules() if isinstance(module, FasterViT)]
-    if not backbones:
-        raise ArgumentError(
-            f'{type(model).__name__} holds no fastervit_mm.FasterViT; fuse takes a backbone, or a '
-            'model that has one'
-        )
+    backbones = backbones_in(model)
     model.eval()
     done: Counter[str] = Counter()
     for backbone in backbones:
