@@ -1,3 +1,4 @@
+# make setup   a virtual environment .venv with everything
 # make demo   set up, train a small detector on drawn shapes, evaluate it, draw its detections
 # make demo-segmentation   the same with a small segmentor
 # make benchmark   time the backbone on this CPU against its peers and the published code

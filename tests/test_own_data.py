@@ -13,6 +13,7 @@ from fastervit_mm.errors import UserError
 from fastervit_mm.own_data.adapt import fit_to_folder
 from fastervit_mm.own_data.check import check_folder
 from fastervit_mm.own_data.coco import category_names, inspect_coco
+from fastervit_mm.own_data.findings import Findings
 from fastervit_mm.own_data.layouts import CocoSplit, find_coco
 from fastervit_mm.own_data.schedule import fit_schedule, scaled_scheduler
 from fastervit_mm.tooling.data_folder import datasets
@@ -578,3 +579,24 @@ def test_schedules_of_another_length():
     assert (warm_up.end, poly.begin, poly.end) == (20, 20, 200)
     assert cfg.train_cfg.val_interval == cfg.default_hooks.checkpoint.interval == 200
     assert scaled_scheduler(dict(type='CosineAnnealingLR', T_max=10, end=10), 0.5, 1)['T_max'] == 5
+
+
+def test_a_warm_up_always_ends_at_the_full_learning_rate():
+    """A LinearLR of mmengine never leaves its first factor where it ends at iteration 1."""
+    import torch
+    from mmengine.optim import build_optim_wrapper
+    from mmengine.registry import PARAM_SCHEDULERS
+
+    cfg = Config.fromfile(ROOT / 'configs/detection/cascade_fastervit_shapes.py')
+    fit_schedule(cfg, images=4, epochs=2, iters=None)
+    wrapper = build_optim_wrapper(torch.nn.Linear(1, 1), dict(optimizer=dict(type='SGD', lr=1.0)))
+    warm_up = next(s for s in cfg.param_scheduler if s['type'] == 'LinearLR')
+    scheduler = PARAM_SCHEDULERS.build(dict(warm_up, optimizer=wrapper))
+    scheduler.step()
+    assert wrapper.get_lr()['lr'] == [pytest.approx(1.0)]
+
+
+def test_what_is_held_out_is_said():
+    findings = Findings('training')
+    findings.note_held_out(2)
+    assert findings.lines() == ['training: 2 of them held out: there is no validation split']

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from fastervit_mm.errors import exit_on_user_error
+from fastervit_mm.errors import FileError, exit_on_user_error
 from fastervit_mm.own_data.check import check_folder
 from fastervit_mm.own_data.page import data_page
 
@@ -32,6 +32,8 @@ def main() -> None:
         help='label 0 of the label maps means "unlabelled"',
     )
     args = parser.parse_args()
+    if not args.folder.is_dir():
+        raise FileError(f'{args.folder} is not a folder')
     check = check_folder(
         args.folder, args.ignore_zero, progress=lambda items: tqdm(items, unit='images')
     )

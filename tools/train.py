@@ -87,6 +87,8 @@ def use_own_data(cfg: Config, folder: Path, ignore_zero: bool | None) -> None:
 
 def main() -> None:
     args = parse_args()
+    if args.start is not None:
+        check_checkpoint(args.start)  # before the data are looked at
     cfg = load_config(args, lambda cfg, folder: use_own_data(cfg, folder, args.ignore_zero))
     if args.amp:
         request_amp(cfg)

@@ -104,6 +104,7 @@ def fit_to_coco(
     if layout.val is None:
         stop_on_fatal(found)
         train, val = hold_out(train, HELD_OUT, SEED, layout.train.annotations)
+        found.note_held_out(len(val['images']))
         val_images = layout.train.images
     else:
         val_found, val = inspect_coco('validation', layout.val, decode=True, progress=progress)
@@ -186,6 +187,7 @@ def fit_to_ade(
     stop_on_fatal(*all_findings)
     if layout.val is None:
         train_stems, val_stems = hold_out_stems(train_stems, layout.train.images)
+        all_findings[0].note_held_out(len(val_stems))
     folder = data_folder(work_dir)
     parts: dict[str, tuple[AdeSplit, list[str]]] = {
         'train': (layout.train, train_stems),

@@ -49,6 +49,7 @@ class Findings:
         problems: kind -> one line for each file or annotation it was found in.
         rotated: how many images whose sides EXIF exchanges are annotated 'as stored' and
             'as shown'.
+        notes: what else there is to say, in whole lines.
         fatal: why training would fail, in words that say how to mend it.
     """
 
@@ -57,6 +58,7 @@ class Findings:
     instances: Counter = field(default_factory=Counter)
     problems: dict[str, list[str]] = field(default_factory=dict)
     rotated: Counter = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
     fatal: list[str] = field(default_factory=list)
 
     def add(self, kind: str, where: str) -> None:
@@ -64,9 +66,13 @@ class Findings:
         assert kind in REMEDIES, kind
         self.problems.setdefault(kind, []).append(where)
 
+    def note_held_out(self, count: int) -> None:
+        """Say that ``count`` images of this split are kept for validation."""
+        self.notes.append(f'{self.name}: {count} of them held out: there is no validation split')
+
     def lines(self) -> list[str]:
-        """One line for each kind of problem, for a log."""
-        return [
+        """The notes and one line for each kind of problem, for a log."""
+        return self.notes + [
             f'{self.name}: {len(where)} × {kind} ({REMEDIES[kind]}), such as {where[0]}'
             for kind, where in self.problems.items()
         ]

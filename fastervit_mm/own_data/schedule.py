@@ -58,7 +58,8 @@ def fit_schedule(cfg: Config, images: int, epochs: int | None, iters: int | None
     elif iters is not None:
         new = -(-iters // per_epoch) if by_epoch else iters
     total = new * per_epoch if by_epoch else new
-    limit = max(1, round(WARM_UP_SHARE * total))
+    # a LinearLR that ends at 1 never leaves its first factor
+    limit = max(2, round(WARM_UP_SHARE * total))
     cfg.train_cfg[key] = new
     cfg.param_scheduler = [
         scaled_scheduler(s, new / old, limit) for s in cfg.get('param_scheduler') or []

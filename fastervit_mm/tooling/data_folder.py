@@ -19,8 +19,9 @@ from ..errors import ArgumentError, FileError
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 EVALUATORS = ('val_evaluator', 'test_evaluator')
 COCO_HELP = (
-    'get COCO 2017 from cocodataset.org (train2017, val2017, annotations) or name another '
-    'folder in that layout with --data FOLDER'
+    'get COCO 2017 from cocodataset.org (train2017, val2017, annotations), name another folder with '
+    'these names with --data FOLDER, or, after training on images of your own, use the config in '
+    'the work dir without --data'
 )
 
 

@@ -222,7 +222,11 @@ def detection_results(cfg: Config, predictions: Path) -> Results:
     columns = [class_ap(coco, flat, kind) for kind in kinds]
     results.head = ['class', 'objects', *(f'{kind} AP' for kind in kinds)]
     results.per_class = [
-        [name, len(coco.getAnnIds(catIds=[ids[k]])), *(column[k] for column in columns)]
+        [
+            name,
+            len(coco.getAnnIds(catIds=[ids[k]])),
+            *(column[k] if column[k] >= 0 else '–' for column in columns),
+        ]
         for k, name in enumerate(names)
     ]
     return results
