@@ -26,6 +26,7 @@ from .stages import ConvStage, WindowStage
 from .variants import NUM_STAGES, Variant, resolve_variant
 from .windows import CARRIER_POOLINGS
 
+TAKES_NO_WEIGHTS = 'the backbone is fused and takes no weights; load them, then call fuse'
 OUT_NORMS = {'ln2d': partial(LayerNorm2d, eps=1e-6), 'bn': nn.BatchNorm2d, None: None}
 
 
@@ -275,9 +276,7 @@ class FasterViT(BaseModule):
             ValueError: a fused backbone.
         """
         if self.fused:
-            raise ArgumentError(
-                'the backbone is fused and takes no weights; load them, then call fuse'
-            )
+            raise ArgumentError(TAKES_NO_WEIGHTS)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 trunc_normal_(module.weight, std=0.02)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .backbone import FasterViT, backbones_in
+from .backbone import TAKES_NO_WEIGHTS, FasterViT, backbones_in
 from .convolution import ConvBlock, PatchEmbed
 from .errors import ArgumentError
 from .hierarchical_attention import Attention, HATBlock, WindowBlock
@@ -146,7 +146,7 @@ def _make_window_tables_constant(stage: WindowStage) -> int:
 
 
 def _refuse_weights(*_: Any) -> None:
-    raise ArgumentError('the backbone is fused and takes no weights; load them, then call fuse')
+    raise ArgumentError(TAKES_NO_WEIGHTS)
 
 
 @torch.inference_mode(False)

@@ -99,6 +99,7 @@ def main() -> None:
         raise ArgumentError('there is no subject left to time')
     facts = machine(device)
     print(', '.join(f'{key} {value}' for key, value in facts.items() if key != 'command'))
+    accuracies = {subject.name: published_accuracy(subject) for subject in subjects}
     readings = []
     tasks = [
         Task(height, width, batch, dtype, mode, device)
@@ -118,7 +119,6 @@ def main() -> None:
         readings += found
         print(f'\n{table(found)}', flush=True)
         if args.out is not None:  # after each task: a run that ends early keeps what it has
-            accuracies = {subject.name: published_accuracy(subject) for subject in subjects}
             files = write_results(readings, accuracies, facts, args.out)
     if args.out is not None:
         print('\nwritten: ' + ', '.join(map(str, files)))

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 from fastervit_mm.checkpoint import LICENCE_NOTE
 from fastervit_mm.dino_checkpoint import check_complete, convert_detector
 from fastervit_mm.errors import FileError, exit_on_user_error
+from fastervit_mm.tooling.run_config import build_model
 
 CONFIG = Path(__file__).resolve().parent.parent / (
     'configs/detection/dino_4scale_fastervit_4_21k_224_12e_released.py'
@@ -24,12 +24,9 @@ CONFIG = Path(__file__).resolve().parent.parent / (
 
 def released_network() -> dict[str, torch.Tensor]:
     """Names and shapes of the network that the released config builds."""
-    from mmdet.registry import MODELS
-
     cfg = Config.fromfile(CONFIG)
-    init_default_scope(cfg.default_scope)
     with torch.device('meta'):
-        return MODELS.build(cfg.model).state_dict()
+        return build_model(cfg).state_dict()
 
 
 def main() -> None:

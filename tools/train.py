@@ -103,7 +103,7 @@ def main() -> None:
     if resumes:
         request_resume(cfg, args.resume)
     elif args.start is not None:
-        for line in start_from(cfg, check_checkpoint(args.start), Path(cfg.work_dir)):
+        for line in start_from(cfg, args.start, Path(cfg.work_dir)):
             say(line)
     loaders = (
         ('train_dataloader', 'val_dataloader') if cfg.get('val_cfg') else ('train_dataloader',)

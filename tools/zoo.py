@@ -13,22 +13,14 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from fastervit_mm.tooling.run_config import build_model
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = {'mmdet': (800, 1280), 'mmseg': (512, 2048)}
 PROPOSALS, MASKS = 1000, 100
-
-
-def build(cfg: Config) -> nn.Module:
-    init_default_scope(cfg.default_scope)
-    if cfg.default_scope == 'mmdet':
-        from mmdet.registry import MODELS
-    else:
-        from mmseg.registry import MODELS
-    return MODELS.build(cfg.model).eval()
 
 
 def run_two_stage(model: nn.Module, image: torch.Tensor) -> None:
@@ -58,7 +50,7 @@ def measure(path: Path) -> dict[str, float]:
     real = 'DINO' in cfg.model.type or 'Swin' in cfg.model.backbone.type
     device = torch.device('cpu' if real else 'meta')
     with device, torch.no_grad():
-        model = build(cfg)
+        model = build_model(cfg).eval()
         image = torch.zeros(1, 3, *SIZES[cfg.default_scope], device=device)
         with FlopCounterMode(display=False) as counter:
             if cfg.default_scope == 'mmseg':

@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 import torch
 import yaml
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from ..backbone import FasterViT
 from ..compiling import compile_backbones
 from ..errors import ArgumentError, FileError
 from ..fusing import fuse
-from ..tooling.run_config import check_host_library, read_config
+from ..tooling.run_config import build_model, check_host_library, read_config
 from ..variants import VARIANTS
 
 PUBLISHED, TIMM = 'published:', 'timm:'
@@ -154,12 +153,7 @@ def _from_config(subject: Subject) -> nn.Module:
     if 'checkpointed' in subject.changes:
         cfg.model.backbone.with_cp = True
     _forget_weights(cfg.model)
-    init_default_scope(cfg.default_scope)
-    if cfg.default_scope == 'mmdet':
-        from mmdet.registry import MODELS
-    else:
-        from mmseg.registry import MODELS
-    model = MODELS.build(cfg.model)
+    model = build_model(cfg)
     return model.backbone if subject.part == 'backbone' else model
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..errors import ArgumentError
-from ..tooling.data_folder import innermost_dataset, nested_dicts
+from ..tooling.data_folder import EVALUATORS, LOADERS, innermost_dataset, nested_dicts
 from ..tooling.pictures import class_colour
 from .ade import inspect_ade, settle_classes
 from .coco import category_names, hold_out, inspect_coco, match_validation
@@ -29,7 +29,6 @@ from .layouts import (
 
 HELD_OUT = 0.2  # of the training images, where a folder has no validation split
 SEED = 0
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def stop_on_fatal(*all_findings: Findings) -> None:
@@ -129,7 +128,7 @@ def fit_to_coco(
             data_prefix=dict(img=str(images.absolute())),
             metainfo=_metainfo(classes),
         )
-    for name in ('val_evaluator', 'test_evaluator'):
+    for name in EVALUATORS:
         for node in nested_dicts(cfg.get(name)):
             if 'ann_file' in node:
                 node['ann_file'] = str(files['val'])

@@ -10,18 +10,15 @@ from mmengine.config import Config
 
 from ..checkpoint import load_file, network_entries
 from ..errors import ArgumentError
+from ..tooling.run_config import build_model
 
 
 def model_shapes(cfg: Config) -> dict[str, torch.Size]:
     """Names and shapes of the model that ``cfg`` describes."""
-    from mmengine.registry import init_default_scope
-
-    init_default_scope(cfg.default_scope)
-    registry = __import__(f'{cfg.default_scope}.registry', fromlist=['MODELS'])
     # Swin computes on what it builds, so it cannot be built without memory
     device = 'cpu' if 'Swin' in str(cfg.model.backbone.type) else 'meta'
     with torch.device(device):
-        model = registry.MODELS.build(cfg.model)
+        model = build_model(cfg)
     return {name: value.shape for name, value in model.state_dict().items()}
 
 

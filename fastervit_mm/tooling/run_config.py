@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import importlib
 import importlib.util
 import os
 from collections.abc import Callable
@@ -14,8 +15,9 @@ from urllib.parse import urlparse
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
 from mmengine.dist import is_distributed
-from mmengine.registry import RUNNERS
+from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner
+from torch import nn
 
 from ..errors import ArgumentError, FileError
 from .data_folder import point_to_folder
@@ -199,6 +201,13 @@ def _start_cpu_processes(launcher: str) -> None:
         )
     if not is_distributed():
         dist.init_process_group(backend='gloo')
+
+
+def build_model(cfg: Config) -> nn.Module:
+    """The model that ``cfg`` describes, by its host library, without its weights."""
+    init_default_scope(cfg.default_scope)
+    registry = importlib.import_module(f'{cfg.default_scope}.registry')
+    return registry.MODELS.build(cfg.model)
 
 
 def build_runner(cfg: Config) -> Runner:
