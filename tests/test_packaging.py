@@ -5,7 +5,7 @@ import sys
 import zipfile
 
 import yaml
-from conftest import ROOT
+from tests.helpers import ROOT
 
 
 def test_the_index_names_every_config_once():

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from tests.helpers import ROOT
 from mmengine.config import Config
 from PIL import Image
 

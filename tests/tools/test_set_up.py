@@ -4,7 +4,7 @@ import importlib.util
 import subprocess
 
 import pytest
-from conftest import ROOT
+from tests.helpers import ROOT
 
 spec = importlib.util.spec_from_file_location('set_up', ROOT / 'tools' / 'set_up.py')
 set_up = importlib.util.module_from_spec(spec)

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, few, run_tool
+from tests.helpers import ROOT, few, run_tool
 from PIL import Image
 
 SHAPES = 'configs/detection/cascade_fastervit_shapes.py'

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, few, run_tool
+from tests.helpers import ROOT, few, run_tool
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image

@@ -8,15 +8,15 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import DATA, ROOT
-from formula import dino_tensor, image
+from tests.helpers import FIXTURES, ROOT
+from tests.stand_in_weights import dino_tensor, image
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from fastervit_mm.dino_checkpoint import COCO_IDS, convert_detector, our_name
 
 RELEASED = ROOT / 'configs/detection/dino_4scale_fastervit_4_21k_224_12e_released.py'
-KEYS = json.loads((DATA / 'dino_official_keys.json').read_text())
+KEYS = json.loads((FIXTURES / 'dino_official_keys.json').read_text())
 
 
 @pytest.fixture(scope='module')
@@ -55,7 +55,7 @@ def test_the_released_detector_gives_its_answers(released_file, tmp_path):
     model = build(RELEASED).eval()
     model.load_state_dict(torch.load(out, weights_only=True)['state_dict'], strict=True)
 
-    official = np.load(DATA / 'dino_official.npz')
+    official = np.load(FIXTURES / 'dino_official.npz')
     x = torch.from_numpy(image('DINO_4scale_faster_vit_4_21k_224_dev', 1, 256, 352))
     sample = DetDataSample(metainfo=dict(img_shape=(256, 352), batch_input_shape=(256, 352)))
     with torch.no_grad():

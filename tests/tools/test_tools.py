@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, few
-from conftest import run_tool as run
+from tests.helpers import ROOT, few
+from tests.helpers import run_tool as run
 
 SHAPES = 'configs/detection/cascade_fastervit_shapes.py'
 FEW = few()

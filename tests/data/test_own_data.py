@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from tests.helpers import ROOT
 from mmengine.config import Config
 from PIL import Image
 

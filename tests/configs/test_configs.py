@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from tests.helpers import ROOT
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from conftest import SMALL
+from tests.helpers import SMALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.model import ExponentialMovingAverage

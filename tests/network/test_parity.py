@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import DATA, published_tensor
-from formula import image
+from tests.helpers import FIXTURES, published_tensor
+from tests.stand_in_weights import image
 
 from fastervit_mm import VARIANTS, FasterViT
 from fastervit_mm.checkpoint import load_entries, recognise_variant, why_skipped
 
-CASES = json.loads((DATA / 'cases.json').read_text())
+CASES = json.loads((FIXTURES / 'cases.json').read_text())
 STEPS = (4, 2, 1, 1)  # of the stored maps, every so many pixels are kept
 
 
@@ -24,7 +24,7 @@ def test_maps_and_logits_equal_the_published_networks(name):
     load_entries(model, entries, name)
     with torch.no_grad():
         maps = model(torch.from_numpy(image(name, 1, *case['res'])))
-    stored = np.load(DATA / f'{name}.npz')
+    stored = np.load(FIXTURES / f'{name}.npz')
     for i, (ours, step) in enumerate(zip(maps, STEPS, strict=True)):
         theirs = stored[f'stage{i}']
         error = np.abs(ours.numpy()[:, :, ::step, ::step] - theirs).max() / theirs.std()

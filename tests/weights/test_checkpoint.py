@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import SMALL, published_tensor
+from tests.helpers import SMALL, published_tensor
 
 from fastervit_mm import VARIANTS, FasterViT
 from fastervit_mm.checkpoint import fetch, load_file, recognise_variant

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import ROOT, SMALL
+from tests.helpers import ROOT, SMALL
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from conftest import run_tool
+from tests.helpers import run_tool
 from PIL import Image
 
 from fastervit_mm import FasterViT
