@@ -11,17 +11,17 @@ MODELS = Registry(
     'model',
     parent=mmengine_registry.MODELS,
     scope='fastervit_mm',
-    locations=['fastervit_mm.backbone', 'fastervit_mm.timm_features'],
+    locations=['fastervit_mm.network.backbone', 'fastervit_mm.models.timm_features'],
 )
 HOOKS = Registry(
     'hook',
     parent=mmengine_registry.HOOKS,
     scope='fastervit_mm',
-    locations=['fastervit_mm.hooks'],
+    locations=['fastervit_mm.training.hooks'],
 )
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',
     parent=mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS,
     scope='fastervit_mm',
-    locations=['fastervit_mm.layer_decay'],
+    locations=['fastervit_mm.training.layer_decay'],
 )

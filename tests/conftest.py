@@ -39,7 +39,7 @@ def ade_samples() -> Path:
 @pytest.fixture(scope='session')
 def shapes(tmp_path_factory) -> Path:
     """Four training and two validation scenes of 64 px, in both layouts."""
-    from fastervit_mm.shapes import write_shapes
+    from fastervit_mm.data.drawn_shapes import write_shapes
 
     root = tmp_path_factory.mktemp('shapes')
     write_shapes(root, train=4, val=2, size=64)

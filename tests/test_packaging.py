@@ -64,7 +64,7 @@ def test_a_wheel_carries_configs_tools_and_index(tmp_path):
         'configs/detection/cascade_metafile.yml',
     ):
         assert f'fastervit_mm/.mim/{path}' in names
-    assert 'fastervit_mm/tooling/run_config.py' in names
+    assert 'fastervit_mm/config/run_config.py' in names
     assert not [name for name in names if name.startswith('tests/')]
 
 

@@ -13,8 +13,9 @@ from mmengine.config import Config
 from PIL import Image
 
 from fastervit_mm.errors import ArgumentError, FileError
-from fastervit_mm.tooling import prediction, report
-from fastervit_mm.tooling.prediction import expand, frames_of, predict
+from fastervit_mm import prediction
+from fastervit_mm.report import run_page as report
+from fastervit_mm.prediction import expand, frames_of, predict
 
 
 def write(folder, *names, size=(6, 4), **options):

@@ -12,8 +12,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fastervit_mm.errors import FileError, exit_on_user_error
-from fastervit_mm.own_data.check import check_folder
-from fastervit_mm.own_data.page import data_page
+from fastervit_mm.data.check import check_folder
+from fastervit_mm.report.data_page import data_page
 
 
 def main() -> None:

@@ -18,8 +18,8 @@ from mmengine.fileio import load
 from PIL import Image
 
 from fastervit_mm.errors import exit_on_user_error
-from fastervit_mm.shapes import CLASSES, SEMANTIC_CLASSES, write_shapes
-from fastervit_mm.tooling.pictures import draw_labels, draw_objects, side_by_side, titled
+from fastervit_mm.data.drawn_shapes import CLASSES, SEMANTIC_CLASSES, write_shapes
+from fastervit_mm.pictures import draw_labels, draw_objects, side_by_side, titled
 
 ROOT = Path(__file__).resolve().parent.parent
 WANTED = 0.80  # AP of boxes and masks, or mIoU, that the demo is expected to reach

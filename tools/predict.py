@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from fastervit_mm.errors import FileError, exit_on_user_error
-from fastervit_mm.tooling.prediction import Predictor, expand, predict
+from fastervit_mm.prediction import Predictor, expand, predict
 
 
 def positive(text: str) -> int:

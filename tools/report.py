@@ -14,8 +14,8 @@ from pathlib import Path
 from mmengine.config import Config
 
 from fastervit_mm.errors import FileError, exit_on_user_error
-from fastervit_mm.tooling.data_folder import check_data
-from fastervit_mm.tooling.report import (
+from fastervit_mm.config.data_sets import check_data
+from fastervit_mm.report.run_page import (
     detection_results,
     find_checkpoint,
     find_config,

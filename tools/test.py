@@ -6,14 +6,14 @@ python tools/test.py CONFIG CHECKPOINT [--show-dir pictures] [--out predictions]
 import argparse
 
 from fastervit_mm.errors import exit_on_user_error
-from fastervit_mm.tooling.data_folder import check_data
-from fastervit_mm.tooling.evaluation import (
+from fastervit_mm.config.data_sets import check_data
+from fastervit_mm.tasks.evaluation import (
     draw_predictions,
     evaluate_file,
     keep_predictions,
     use_tta,
 )
-from fastervit_mm.tooling.run_config import (
+from fastervit_mm.config.run_config import (
     add_common_options,
     build_runner,
     check_checkpoint,

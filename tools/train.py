@@ -12,11 +12,11 @@ from mmengine.config import Config
 from tqdm import tqdm
 
 from fastervit_mm.errors import FileError, exit_on_user_error
-from fastervit_mm.own_data.adapt import fit_to_folder, training_images
-from fastervit_mm.own_data.schedule import fit_schedule
-from fastervit_mm.own_data.start import start_from
-from fastervit_mm.tooling.data_folder import check_data, innermost_dataset
-from fastervit_mm.tooling.run_config import (
+from fastervit_mm.data.adapt import fit_to_folder, training_images
+from fastervit_mm.training.schedule import fit_schedule
+from fastervit_mm.training.warm_start import start_from
+from fastervit_mm.config.data_sets import check_data, innermost_dataset
+from fastervit_mm.config.run_config import (
     add_common_options,
     build_runner,
     check_checkpoint,
@@ -28,7 +28,7 @@ from fastervit_mm.tooling.run_config import (
     request_tensorboard,
     say,
 )
-from fastervit_mm.tooling.run_record import write_record
+from fastervit_mm.training.run_record import write_record
 
 
 def parse_args() -> argparse.Namespace:

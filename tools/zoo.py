@@ -16,7 +16,7 @@ from mmengine.config import Config
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fastervit_mm.tooling.run_config import build_model
+from fastervit_mm.config.run_config import build_model
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = {'mmdet': (800, 1280), 'mmseg': (512, 2048)}

@@ -13,11 +13,11 @@ import yaml
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from ..backbone import FasterViT
-from ..compiling import compile_backbones
+from ..network.backbone import FasterViT
+from ..inference.compiling import compile_backbones
 from ..errors import ArgumentError, FileError
-from ..fusing import fuse
-from ..tooling.run_config import build_model, check_host_library, read_config
+from ..inference.fusing import fuse
+from ..config.run_config import build_model, check_host_library, read_config
 from ..variants import VARIANTS
 
 PUBLISHED, TIMM = 'published:', 'timm:'

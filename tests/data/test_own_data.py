@@ -10,13 +10,13 @@ from mmengine.config import Config
 from PIL import Image
 
 from fastervit_mm.errors import UserError
-from fastervit_mm.own_data.adapt import fit_to_folder
-from fastervit_mm.own_data.check import check_folder
-from fastervit_mm.own_data.coco import category_names, inspect_coco
-from fastervit_mm.own_data.findings import Findings
-from fastervit_mm.own_data.layouts import CocoSplit, find_coco
-from fastervit_mm.own_data.schedule import fit_schedule, scaled_scheduler
-from fastervit_mm.tooling.data_folder import datasets
+from fastervit_mm.data.adapt import fit_to_folder
+from fastervit_mm.data.check import check_folder
+from fastervit_mm.data.coco import category_names, inspect_coco
+from fastervit_mm.data.findings import Findings
+from fastervit_mm.data.layouts import CocoSplit, find_coco
+from fastervit_mm.training.schedule import fit_schedule, scaled_scheduler
+from fastervit_mm.config.data_sets import datasets
 
 DETECTION = ROOT / 'configs/detection/cascade_fastervit_2_3x.py'
 SEGMENTATION = ROOT / 'configs/segmentation/upernet_fastervit_2_160k.py'

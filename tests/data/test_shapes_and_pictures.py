@@ -5,8 +5,8 @@ import json
 import numpy as np
 from PIL import Image
 
-from fastervit_mm.shapes import SEMANTIC_CLASSES, write_shapes
-from fastervit_mm.tooling.pictures import draw_objects, enlargement, side_by_side
+from fastervit_mm.data.drawn_shapes import SEMANTIC_CLASSES, write_shapes
+from fastervit_mm.pictures import draw_objects, enlargement, side_by_side
 
 
 def files(root):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fastervit_mm import FasterViT, fuse
-from fastervit_mm.compiling import compile_backbones
+from fastervit_mm.inference.compiling import compile_backbones
 
 TINY = dict(
     dim=64,

@@ -46,7 +46,7 @@ def test_fused_maps_are_the_same(changes, size):
 
 def test_it_says_what_it_fused(monkeypatch):
     lines = []
-    monkeypatch.setattr('fastervit_mm.fusing.print_log', lambda line, logger: lines.append(line))
+    monkeypatch.setattr('fastervit_mm.inference.fusing.print_log', lambda line, logger: lines.append(line))
     fuse(trained(arch=dict(layer_scale=0.3)))
     (told,) = lines
     assert '8 BatchNorm layers into convolutions' in told  # stem 2, three conv blocks 2 each
@@ -123,7 +123,7 @@ def test_a_run_with_averaged_weights_is_tested_fused(tmp_path):
     """EMAHook would swap tensors that the fused model no longer has."""
     from mmengine.hooks import EMAHook
 
-    from fastervit_mm.hooks import FasterInferenceHook
+    from fastervit_mm.training.hooks import FasterInferenceHook
 
     hooks = [EMAHook(), FasterInferenceHook(fuse=True)]
     runner = SimpleNamespace(model=nn.Sequential(trained()), hooks=hooks, _hooks=hooks)
@@ -133,7 +133,7 @@ def test_a_run_with_averaged_weights_is_tested_fused(tmp_path):
 
 
 def test_the_hook_compiles_the_backbone(monkeypatch):
-    from fastervit_mm.hooks import FasterInferenceHook
+    from fastervit_mm.training.hooks import FasterInferenceHook
 
     runner = SimpleNamespace(model=nn.Sequential(trained()), hooks=[])
     asked = []

@@ -13,7 +13,7 @@ from tests.stand_in_weights import dino_tensor, image
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from fastervit_mm.dino_checkpoint import COCO_IDS, convert_detector, our_name
+from fastervit_mm.weights.released_dino import COCO_IDS, convert_detector, our_name
 
 RELEASED = ROOT / 'configs/detection/dino_4scale_fastervit_4_21k_224_12e_released.py'
 KEYS = json.loads((FIXTURES / 'dino_official_keys.json').read_text())
@@ -126,7 +126,7 @@ def test_files_that_are_no_released_detector(official_keys, tmp_path):
 def test_the_wide_encoding_contains_the_published_one():
     from mmdet.models.layers.transformer.utils import coordinate_to_encoding
 
-    from fastervit_mm.dino import RefPointHead, narrow_columns
+    from fastervit_mm.models.dino import RefPointHead, narrow_columns
 
     boxes = torch.rand(2, 5, 4)
     wide = coordinate_to_encoding(boxes, num_feats=256)

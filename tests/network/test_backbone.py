@@ -13,7 +13,7 @@ from mmengine.model import ExponentialMovingAverage
 from torch import nn
 
 from fastervit_mm import FasterViT
-from fastervit_mm.backbone import drop_path_rates
+from fastervit_mm.network.backbone import drop_path_rates
 
 PROPAGATING = dict(SMALL, layer_scale=0.5, do_propagation=True)
 
@@ -219,7 +219,7 @@ def test_checkpointing_gives_the_same_gradients_and_statistics(norm_eval):
 
 def test_recomputing_suits_synchronised_batch_norm():
     """It wants a count to add to, which must not stay."""
-    from fastervit_mm.stages import _running_statistics_kept
+    from fastervit_mm.network.stages import _running_statistics_kept
 
     block = nn.SyncBatchNorm.convert_sync_batchnorm(build().levels[0].blocks[0]).train()
     count = block.norm1.num_batches_tracked.clone()

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastervit_mm.positions import RelativePositionBias, centred, log_offsets, token_grid
-from fastervit_mm.windows import (
+from fastervit_mm.network.positions import RelativePositionBias, centred, log_offsets, token_grid
+from fastervit_mm.network.windows import (
     averaging_matrix,
     carrier_positions,
     from_windows,

@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from fastervit_mm import FasterViT
-from fastervit_mm.layer_decay import parameter_depth
+from fastervit_mm.training.layer_decay import parameter_depth
 
 DEPTHS = (3, 3, 8, 5)
 

@@ -2,7 +2,7 @@
 # detector. `fastervit_mm.DINO` is the published DINO on both package lines (docs/dino.md).
 # sync_bn: as in cascade_mask_rcnn_fpn.py, for the BatchNorm of the backbone.
 sync_bn = 'torch'
-custom_imports = dict(imports=['fastervit_mm.dino'], allow_failed_imports=False)
+custom_imports = dict(imports=['fastervit_mm.models.dino'], allow_failed_imports=False)
 
 model = dict(
     type='fastervit_mm.DINO',

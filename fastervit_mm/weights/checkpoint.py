@@ -21,8 +21,8 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from .errors import ArgumentError, FileError
-from .variants import NUM_STAGES, VARIANTS, WEIGHTS_URL
+from ..errors import ArgumentError, FileError
+from ..variants import NUM_STAGES, VARIANTS, WEIGHTS_URL
 
 LICENCE_NOTE = (
     "NVIDIA's FasterViT weights are under their own non-commercial licence (NVIDIA "

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import ArgumentError
-from ..tooling.pictures import draw_labels, draw_objects
+from ..pictures import draw_labels, draw_objects
 from .adapt import HELD_OUT, SEED, hold_out_stems
 from .ade import inspect_ade, labels_by_stem, read_labels, settle_classes
 from .coco import category_names, hold_out, inspect_coco, match_validation

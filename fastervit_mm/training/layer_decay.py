@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
-from .backbone import FasterViT
-from .errors import ArgumentError
-from .registry import OPTIM_WRAPPER_CONSTRUCTORS
+from ..network.backbone import FasterViT
+from ..errors import ArgumentError
+from ..registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 _IN_LEVEL = re.compile(r'levels\.(\d+)\.(?:blocks\.(\d+)|(global_tokenizer)|(downsample))')
 

@@ -13,9 +13,9 @@ from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop, Runner
 
-from .compiling import compile_backbones
-from .fusing import fuse
-from .registry import HOOKS
+from ..inference.compiling import compile_backbones
+from ..inference.fusing import fuse
+from ..registry import HOOKS
 
 
 def random_states() -> dict[str, Any]:

@@ -16,14 +16,14 @@ from timm.layers import LayerNorm2d, trunc_normal_
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .checkpoint import load_pretrained
+from ..weights.checkpoint import load_pretrained
 from .convolution import PatchEmbed
-from .errors import ArgumentError
+from ..errors import ArgumentError
 from .hierarchical_attention import CarrierTokens
 from .positions import POSITION_UNITS
-from .registry import MODELS
+from ..registry import MODELS
 from .stages import ConvStage, WindowStage
-from .variants import NUM_STAGES, Variant, resolve_variant
+from ..variants import NUM_STAGES, Variant, resolve_variant
 from .windows import CARRIER_POOLINGS
 
 TAKES_NO_WEIGHTS = 'the backbone is fused and takes no weights; load them, then call fuse'

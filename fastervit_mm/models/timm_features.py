@@ -14,8 +14,8 @@ from mmengine.model import BaseModule
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
-from .errors import ArgumentError, FileError
-from .registry import MODELS
+from ..errors import ArgumentError, FileError
+from ..registry import MODELS
 
 
 @MODELS.register_module()

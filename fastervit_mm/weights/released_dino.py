@@ -13,8 +13,8 @@ from pathlib import Path
 from torch import Tensor
 
 from .checkpoint import load_file, network_entries, why_skipped
-from .errors import ArgumentError
-from .variants import NUM_STAGES
+from ..errors import ArgumentError
+from ..variants import NUM_STAGES
 
 # Ids of COCO's 80 categories among the 91 that its first paper listed.
 UNUSED_IDS = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)

@@ -17,10 +17,10 @@ from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 from PIL import Image
 
 from ..errors import ArgumentError, FileError
-from ..own_data.layouts import stem_of
+from ..data.layouts import stem_of
 from . import html
-from .pictures import draw_labels, draw_objects, side_by_side, titled
-from .run_record import read_record
+from ..pictures import draw_labels, draw_objects, side_by_side, titled
+from ..training.run_record import read_record
 from .scores import (
     MATCH_SCORE,
     class_ap,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..tooling.html import figure, new_figure, page, picture, table
-from .check import DataCheck
-from .findings import REMEDIES
+from .html import figure, new_figure, page, picture, table
+from ..data.check import DataCheck
+from ..data.findings import REMEDIES
 
 SAMPLES = 24
 THUMBNAIL = 420  # px, longer side

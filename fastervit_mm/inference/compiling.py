@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import nn
 
-from .backbone import backbones_in
+from ..network.backbone import backbones_in
 
 
 def compile_backbones(model: nn.Module, **options: Any) -> nn.Module:

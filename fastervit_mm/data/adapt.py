@@ -11,8 +11,8 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..errors import ArgumentError
-from ..tooling.data_folder import EVALUATORS, LOADERS, innermost_dataset, nested_dicts
-from ..tooling.pictures import class_colour
+from ..config.data_sets import EVALUATORS, LOADERS, innermost_dataset, nested_dicts
+from ..pictures import class_colour
 from .ade import inspect_ade, settle_classes
 from .coco import category_names, hold_out, inspect_coco, match_validation
 from .findings import Findings

@@ -15,7 +15,7 @@ from mmdet.models.detectors import DINO as MMDetDINO
 from mmdet.models.layers import MLP
 from torch import Tensor
 
-from .registry import MODELS
+from ..registry import MODELS
 
 COORDINATES = 4  # of a reference box: y, x, w, h as the encodings are stored
 

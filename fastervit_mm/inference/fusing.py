@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .backbone import TAKES_NO_WEIGHTS, FasterViT, backbones_in
-from .convolution import ConvBlock, PatchEmbed
-from .errors import ArgumentError
-from .hierarchical_attention import Attention, HATBlock, WindowBlock
-from .positions import token_grid
-from .stages import WindowStage
+from ..network.backbone import TAKES_NO_WEIGHTS, FasterViT, backbones_in
+from ..network.convolution import ConvBlock, PatchEmbed
+from ..errors import ArgumentError
+from ..network.hierarchical_attention import Attention, HATBlock, WindowBlock
+from ..network.positions import token_grid
+from ..network.stages import WindowStage
 
 
 class ConstantTable(nn.Module):

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
-from ..checkpoint import load_file, network_entries
+from ..weights.checkpoint import load_file, network_entries
 from ..errors import ArgumentError
-from ..tooling.run_config import build_model
+from ..config.run_config import build_model
 
 
 def model_shapes(cfg: Config) -> dict[str, torch.Size]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ArgumentError, FileError
-from ..tooling.data_folder import read_categories
+from ..config.data_sets import read_categories
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 TRAIN_WORDS = ('train2017', 'training', 'train', 'trainval')

@@ -19,10 +19,10 @@ import numpy as np
 from mmengine.config import Config
 from PIL import Image
 
-from ..errors import ArgumentError, FileError
-from ..own_data.layouts import IMAGE_SUFFIXES, image_files
+from .errors import ArgumentError, FileError
+from .data.layouts import IMAGE_SUFFIXES, image_files
 from .pictures import draw_labels, draw_objects
-from .run_config import check_checkpoint, check_host_library, read_config
+from .config.run_config import check_checkpoint, check_host_library, read_config
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
 

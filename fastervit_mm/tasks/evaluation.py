@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from ..errors import ArgumentError, FileError
-from .data_folder import innermost_dataset
+from ..config.data_sets import innermost_dataset
 
 
 def draw_predictions(cfg: Config, *, show: bool, folder: str | None, wait_time: float) -> None:

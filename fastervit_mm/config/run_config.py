@@ -20,7 +20,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ..errors import ArgumentError, FileError
-from .data_folder import point_to_folder
+from .data_sets import point_to_folder
 
 HOST_LIBRARIES = {
     'mmdet': 'onedl-mmdetection (or mmdet 3.3.0)',

@@ -1,0 +1,1 @@
+"""Configs: reading them, finding things in them, building what they describe."""

@@ -1,0 +1,1 @@
+"""The same network, faster: rewritten for inference, compiled."""

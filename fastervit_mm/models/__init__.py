@@ -1,0 +1,1 @@
+"""Our other registered modules: the published DINO, timm networks as backbones."""

@@ -1,0 +1,1 @@
+"""What an image goes through: the backbone, its stages, attention, windows, positions."""

@@ -1,0 +1,1 @@
+"""Detection and segmentation: the same functions twice, chosen once, by `task_of`."""

@@ -1,0 +1,1 @@
+"""Files of weights, in and out: safe loading, downloads, published names, the released detector."""
