@@ -8,7 +8,7 @@ LINE ?= maintained
 VENV ?= $(if $(filter maintained,$(LINE)),.venv,.venv-$(LINE))
 PYTHON := $(VENV)/bin/python
 
-.PHONY: help setup demo demo-segmentation benchmark benchmark-gpu test test-long lint clean
+.PHONY: help setup demo demo-segmentation benchmark benchmark-gpu test test-long test-nan audit lint clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -45,15 +45,29 @@ benchmark-gpu:
 	$(PYTHON) $(GPU) fastervit_2 fastervit_2+channels_last fastervit_2+checkpointed \
 	  --mode train --out work_dirs/benchmark/gpu_train
 
+# one thread a process: two processes of one thread are quicker here than one of two
+PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests -q -n 2 --dist loadfile
 test: setup lint
-	$(PYTHON) -m pytest tests -m "not long" -q
+	$(PYTEST) -m "not long"
 
-# everything, the demo's full training included
+# everything: the demo's full training and the mutation audit (docs/testing.md) included
 test-long: setup lint
-	$(PYTHON) -m pytest tests -q
+	$(PYTEST)
+	$(MAKE) audit
+
+# the same with every uninitialised tensor full of NaN
+test-nan: setup
+	FILL_UNINITIALISED=1 $(PYTEST) -m "not long"
+
+# how many planted bugs the tests notice: most of two hours on 2 cores
+audit: setup
+	$(PYTHON) tests/mutation_audit.py
 
 lint: setup
 	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(PYTHON) -m mypy
 
 clean:
 	rm -rf work_dirs data/shapes build *.egg-info fastervit_mm/.mim

@@ -75,7 +75,9 @@ if __name__ == '__main__':
                 'ftfy',
                 'regex',
             ],
-            'tests': ['pytest', 'hypothesis', 'ruff'],
+            'tests': ['pytest', 'pytest-xdist', 'hypothesis'],
+            'lint': ['ruff', 'import-linter', 'mypy', 'types-PyYAML', 'types-tqdm', 'pre-commit'],
+            'audit': ['mutmut>=3.8', 'pytest-cov'],
         },
         zip_safe=False,
     )
