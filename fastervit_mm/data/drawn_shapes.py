@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -24,7 +24,13 @@ CORNERS = {'circle': 48, 'square': 4, 'triangle': 3}
 
 
 class Shape(NamedTuple):
-    """One object: its class, its outline (corners, 2) as x, y in px, and its colour."""
+    """One object.
+
+    Attributes:
+        label: its class.
+        outline: (corners, 2) x, y in px.
+        colour: red, green, blue, 0 to 255.
+    """
 
     label: str
     outline: np.ndarray
@@ -32,7 +38,17 @@ class Shape(NamedTuple):
 
 
 def outline(label: str, centre: np.ndarray, radius: float, angle: float) -> np.ndarray:
-    """(corners, 2) corners x, y in px of a regular polygon around ``centre``."""
+    """The corners of a regular polygon.
+
+    Args:
+        label: one of `CLASSES`.
+        centre: (2,) x, y in px.
+        radius: of its corners around the centre, px.
+        angle: of the first corner, rad.
+
+    Returns:
+        (corners, 2) x, y in px.
+    """
     turns = angle + np.linspace(0, 2 * math.pi, CORNERS[label], endpoint=False)
     return centre + radius * np.stack((np.cos(turns), np.sin(turns)), axis=1)
 
@@ -70,6 +86,9 @@ def draw_scene(rng: np.random.Generator, size: int) -> tuple[Image.Image, Image.
     Args:
         rng: source of everything random in it.
         size: side in px.
+
+    Returns:
+        The picture (RGB), its label map (classes of `SEMANTIC_CLASSES`, from 1), its objects.
     """
     texture = background(rng, size)
     picture = Image.fromarray(texture)
@@ -77,16 +96,17 @@ def draw_scene(rng: np.random.Generator, size: int) -> tuple[Image.Image, Image.
     shapes = []
     for centre, radius in place(rng, size):
         label = CLASSES[rng.integers(len(CLASSES))]
-        behind = texture[int(centre[1]), int(centre[0])].astype(float)
+        ground = texture[int(centre[1]), int(centre[0])].astype(float)
         colour = rng.uniform(0, 255, 3)
-        while np.abs(colour - behind).sum() < 160:  # visible
+        while np.abs(colour - ground).sum() < 160:  # visible
             colour = rng.uniform(0, 255, 3)
+        red, green, blue = (int(c) for c in colour)
         shape = Shape(
             label,
             outline(label, centre, radius, rng.uniform(0, 2 * math.pi)),
-            tuple(int(c) for c in colour),
+            (red, green, blue),
         )
-        corners = [tuple(corner) for corner in shape.outline]
+        corners = [(float(x), float(y)) for x, y in shape.outline]
         ImageDraw.Draw(picture).polygon(corners, fill=shape.colour)
         ImageDraw.Draw(labels).polygon(corners, fill=SEMANTIC_CLASSES.index(label) + 1)
         shapes.append(shape)
@@ -94,8 +114,8 @@ def draw_scene(rng: np.random.Generator, size: int) -> tuple[Image.Image, Image.
     return Image.fromarray(grain.clip(0, 255).astype(np.uint8)), labels, shapes
 
 
-def annotation(shape: Shape, number: int, image_id: int) -> dict:
-    """``shape`` as a COCO annotation."""
+def annotation(shape: Shape, number: int, image_id: int) -> dict[str, Any]:
+    """``shape`` as a COCO annotation, whose id is ``number``."""
     x, y = shape.outline.T
     area = 0.5 * abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))
     box = [x.min(), y.min(), x.max() - x.min(), y.max() - y.min()]
@@ -111,13 +131,21 @@ def annotation(shape: Shape, number: int, image_id: int) -> dict:
 
 
 def write_split(root: Path, split: str, count: int, size: int, seed: int) -> None:
-    """One split of both layouts, under ``root/coco`` and ``root/ade``."""
+    """One split of both layouts, under ``root/coco`` and ``root/ade``.
+
+    Args:
+        root: folder.
+        split: 'train' or 'val'.
+        count: of images.
+        size: side of an image, px.
+        seed: of all drawing; each image has random numbers of its own.
+    """
     coco_name, ade_name = SPLITS[split]
     images, maps = root / 'coco' / coco_name, root / 'ade' / 'annotations' / ade_name
     ade_images = root / 'ade' / 'images' / ade_name
     for folder in (images, maps, ade_images, root / 'coco' / 'annotations'):
         folder.mkdir(parents=True, exist_ok=True)
-    content: dict[str, list] = dict(
+    content: dict[str, list[dict[str, Any]]] = dict(
         images=[],
         annotations=[],
         categories=[dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)],
@@ -137,7 +165,11 @@ def write_split(root: Path, split: str, count: int, size: int, seed: int) -> Non
 
 
 def write_shapes(
-    root: str | os.PathLike, train: int = 400, val: int = 60, size: int = 192, seed: int = 0
+    root: str | os.PathLike[str],
+    train: int = 400,
+    val: int = 60,
+    size: int = 192,
+    seed: int = 0,
 ) -> None:
     """Write the whole data set, in COCO's layout under ``root/coco``, ADE20K's under ``root/ade``.
 
@@ -145,7 +177,8 @@ def write_shapes(
 
     Args:
         root: folder.
-        train, val: images of each split.
+        train: images of the training split.
+        val: images of the validation split.
         size: side of an image, px.
         seed: of all drawing.
     """

@@ -28,7 +28,12 @@ def escape(value: Any) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table; numbers stand to the right."""
+    """A table; numbers are aligned to the right.
+
+    Args:
+        head: of each column.
+        rows: of values.
+    """
 
     def cell(value: Any) -> str:
         number = isinstance(value, (int, float))
@@ -43,7 +48,9 @@ def picture(image: Image.Image, caption: str = '', width: int | None = None) -> 
     """An image inside the page.
 
     Args:
-        caption: under it. width: px it is shown at; its own where None.
+        image: of any size.
+        caption: under it.
+        width: px it is shown at; None: its own.
     """
     buffer = io.BytesIO()
     image.convert('RGB').save(buffer, 'JPEG', quality=88)
@@ -56,7 +63,7 @@ def picture(image: Image.Image, caption: str = '', width: int | None = None) -> 
 
 
 def figure(plot: Any, caption: str = '') -> str:
-    """A matplotlib figure inside the page, as SVG."""
+    """A matplotlib figure inside the page, as SVG, with ``caption`` under it."""
     buffer = io.BytesIO()
     plot.savefig(buffer, format='svg', bbox_inches='tight')
     data = base64.b64encode(buffer.getvalue()).decode()
@@ -67,7 +74,16 @@ def figure(plot: Any, caption: str = '') -> str:
 
 
 def new_figure(width: float = 7, height: float = 3.2, columns: int = 1) -> tuple[Any, Any]:
-    """A matplotlib figure, in inches, and its axes, one or one for each column; needs no screen."""
+    """A matplotlib figure that needs no screen.
+
+    Args:
+        width: inches.
+        height: inches.
+        columns: axes side by side.
+
+    Returns:
+        The figure, and its axes: one, or an array of one for each column.
+    """
     from matplotlib.figure import Figure
 
     plot = Figure(figsize=(width, height))
@@ -75,7 +91,12 @@ def new_figure(width: float = 7, height: float = 3.2, columns: int = 1) -> tuple
 
 
 def page(title: str, sections: Sequence[tuple[str, str]]) -> str:
-    """A whole page: ``sections`` of heading and HTML."""
+    """A whole page.
+
+    Args:
+        title: plain text.
+        sections: heading (plain text) and content (HTML) of each.
+    """
     body = ''.join(f'<h2>{escape(head)}</h2>\n{content}\n' for head, content in sections)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}'

@@ -7,22 +7,40 @@ from typing import Any
 
 import numpy as np
 
-MATCH_IOU = 0.5
-MATCH_SCORE = 0.3
+MATCH_IOU = 0.5  # overlap from which a box counts as found
+MATCH_SCORE = 0.3  # detections below it are not counted, nor drawn
 
 
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(N, M) overlaps of boxes (N, 4) and (M, 4), x0 y0 x1 y1 in px."""
+    """Overlaps of boxes.
+
+    Args:
+        a: (N, 4) x0, y0, x1, y1 in px.
+        b: (M, 4) likewise.
+
+    Returns:
+        (N, M) intersection over union.
+    """
     top = np.maximum(a[:, None, :2], b[None, :, :2])
     bottom = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    inter = (bottom - top).clip(min=0).prod(-1)
+    intersection = (bottom - top).clip(min=0).prod(-1)
     areas = [(x[:, 2:] - x[:, :2]).prod(-1) for x in (a, b)]
-    return inter / np.maximum(areas[0][:, None] + areas[1][None, :] - inter, 1e-9)
+    union = areas[0][:, None] + areas[1][None, :] - intersection
+    return intersection / np.maximum(union, 1e-9)  # boxes of no size
 
 
 def match_boxes(truth: np.ndarray, found: np.ndarray, scores: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs (truth, found) of boxes that overlap by ``MATCH_IOU`` or more, whatever their class;
-    each box at most once, confident ones first.
+    """Pairs of boxes that overlap by `MATCH_IOU` or more, whatever their class.
+
+    Each box is in one pair at most; confident ones choose first.
+
+    Args:
+        truth: (N, 4) x0, y0, x1, y1 in px.
+        found: (M, 4) likewise.
+        scores: (M,) of ``found``.
+
+    Returns:
+        Indices into ``truth`` and into ``found`` of each pair.
     """
     pairs: list[tuple[int, int]] = []
     if len(truth) == 0 or len(found) == 0:
@@ -44,8 +62,16 @@ def detection_confusion(
     found_labels: Sequence[int],
     pairs: Sequence[tuple[int, int]],
 ) -> None:
-    """Add one image to ``matrix`` (classes + 1, classes + 1): row the truth, column the
-    prediction, the last of each the background.
+    """Add the objects of one image to a confusion matrix.
+
+    Args:
+        matrix: (classes + 1, classes + 1), changed in place: row the truth, column the prediction,
+            the last of each the background.
+        truth: (N, 4) boxes of the objects.
+        truth_labels: N class indices.
+        found: (M, 4) boxes of the detections.
+        found_labels: M class indices.
+        pairs: of `match_boxes`.
     """
     nothing = len(matrix) - 1
     for i, j in pairs:
@@ -57,14 +83,26 @@ def detection_confusion(
 
 
 def f1(right: int, truth: int, found: int) -> float:
-    """Harmonic mean of precision and recall; 1 where there is nothing and nothing was found."""
+    """Harmonic mean of precision and recall; 1 where there is nothing and nothing was found.
+
+    Args:
+        right: objects found with their class.
+        truth: objects there are.
+        found: objects found.
+    """
     return 2 * right / (truth + found) if truth + found else 1.0
 
 
 def label_confusion(truth: np.ndarray, found: np.ndarray, classes: int) -> np.ndarray:
-    """(classes, classes) pixels of two label maps: row the truth, column the prediction.
+    """Counts of pixels; those whose truth is no class are left out.
 
-    Pixels whose truth is no class are left out.
+    Args:
+        truth: (H, W) class indices.
+        found: (H, W) class indices.
+        classes: how many there are.
+
+    Returns:
+        (classes, classes) pixels: row the truth, column the prediction.
     """
     valid = (truth >= 0) & (truth < classes)
     pairs = truth[valid].astype(int) * classes + found[valid].clip(0, classes - 1)
@@ -78,7 +116,7 @@ def class_iou(matrix: np.ndarray) -> np.ndarray:
     return np.divide(right, union, out=np.full(len(matrix), np.nan), where=union > 0)
 
 
-def class_ap(coco: Any, results: list[dict], kind: str) -> list[float]:
+def class_ap(coco: Any, results: list[dict[str, Any]], kind: str) -> list[float]:
     """AP (IoU 0.50:0.95) of each category of ``coco``; -1 where it has no object.
 
     Args:
