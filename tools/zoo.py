@@ -1,25 +1,31 @@
-"""Parameters and arithmetic of every config: the measured columns of the README's model zoo.
+"""The model zoo: measure a config's parameters and arithmetic, write its page.
 
     python tools/zoo.py [CONFIG ...] [--out zoo.json]
+    python tools/zoo.py --page
 
 Multiply-adds of one image, 800×1280 px for detectors (1000 proposals, 100 masks in two-stage ones)
 and 512×2048 px for segmentors, counted by PyTorch's FlopCounterMode: convolutions, matrix products
-and attention; not the sampling inside deformable attention and RoIAlign.
+and attention; not the sampling inside deformable attention and RoIAlign. ``--page`` measures nothing:
+it writes docs/zoo.md from the metafiles, which hold those figures and the published ones.
 """
 
 import argparse
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+import yaml
 from mmengine.config import Config
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fastervit_mm.config.run_config import build_model
+from fastervit_mm.config.host import build_model
+from fastervit_mm.errors import exit_on_user_error
 
 ROOT = Path(__file__).resolve().parent.parent
-SIZES = {'mmdet': (800, 1280), 'mmseg': (512, 2048)}
+PAGE = ROOT / 'docs' / 'zoo.md'
 PROPOSALS, MASKS = 1000, 100
 
 
@@ -35,6 +41,7 @@ def run_two_stage(model: nn.Module, image: torch.Tensor) -> None:
 
 
 def run_dino(model: nn.Module, image: torch.Tensor) -> None:
+    """The transformer and its heads, on an image without padding."""
     from mmdet.structures import DetDataSample
 
     size = tuple(image.shape[-2:])
@@ -43,40 +50,143 @@ def run_dino(model: nn.Module, image: torch.Tensor) -> None:
     model.bbox_head(inputs['hidden_states'], inputs['references'])
 
 
+def run_segmentor(model: nn.Module, image: torch.Tensor) -> None:
+    """The head that predicts; the auxiliary one is for training."""
+    model.decode_head(model.extract_feat(image))
+
+
+class Family(NamedTuple):
+    """How a kind of model is measured: image size (height, width), px, and what is run."""
+
+    size: tuple[int, int]
+    run: Callable[[nn.Module, torch.Tensor], None]
+
+
+FAMILIES = {
+    'CascadeRCNN': Family((800, 1280), run_two_stage),
+    'fastervit_mm.DINO': Family((800, 1280), run_dino),
+    'EncoderDecoder': Family((512, 2048), run_segmentor),
+}
+
+
 def measure(path: Path) -> dict[str, float]:
     """Parameters (M) and multiply-adds (G) of the config at ``path``."""
     cfg = Config.fromfile(path)
+    family = FAMILIES[cfg.model.type]
     # deformable attention and Swin compute on what they build, so they need real memory
     real = 'DINO' in cfg.model.type or 'Swin' in cfg.model.backbone.type
-    device = torch.device('cpu' if real else 'meta')
-    with device, torch.no_grad():
-        model = build_model(cfg).eval()
-        image = torch.zeros(1, 3, *SIZES[cfg.default_scope], device=device)
-        with FlopCounterMode(display=False) as counter:
-            if cfg.default_scope == 'mmseg':
-                model.decode_head(model.extract_feat(image))
-            elif hasattr(model, 'roi_head'):
-                run_two_stage(model, image)
-            else:
-                run_dino(model, image)
+    device = 'cpu' if real else 'meta'
+    model = build_model(cfg, device, init=False).eval()
+    with torch.no_grad(), torch.device(device), FlopCounterMode(display=False) as counter:
+        family.run(model, torch.zeros(1, 3, *family.size))
     return dict(
         params_m=round(sum(p.numel() for p in model.parameters()) / 1e6, 1),
         gmacs=round(counter.get_total_flops() / 2e9, 1),
     )
 
 
+def all_configs() -> list[Path]:
+    """Every config of the project that is no base of others alone."""
+    return sorted(p for p in (ROOT / 'configs').rglob('*.py') if '_base_' not in p.parts)
+
+
+class Table(NamedTuple):
+    """One table of the page: its heading, metafile, text, and columns (heading: where it stands)."""
+
+    heading: str
+    metafile: str
+    text: str
+    columns: dict[str, tuple[str, ...]]
+
+
+MEASURED = {'params, M': ('Parameters (M)',), 'GMACs': ('GMACs',)}
+RESULTS, SPEED = 'Published Results', ('Published Throughput', 'images per second')
+TABLES = (
+    Table(
+        'Cascade Mask R-CNN, COCO val2017, 3×',
+        'configs/detection/cascade_metafile.yml',
+        'Published: FasterViT paper (arXiv 2306.06189), table 2; throughput of the backbone on one A100. '
+        'Multiply-adds at 800×1280 px, 1000 proposals, 100 masks. Peers (Swin, ConvNeXt, ResNeXt) stand in '
+        '`configs/detection/peers/` on exactly our heads, pipeline and schedule; their published figures '
+        'come from their own recipes.',
+        {
+            'published box AP': (RESULTS, 'box AP'),
+            'published mask AP': (RESULTS, 'mask AP'),
+            'published im/s': SPEED,
+            **MEASURED,
+        },
+    ),
+    Table(
+        'DINO, COCO val2017',
+        'configs/detection/dino_metafile.yml',
+        'Published: the released detector. Multiply-adds at 800×1280 px, without the sampling inside '
+        'deformable attention.',
+        {'published box AP': (RESULTS, 'box AP'), **MEASURED},
+    ),
+    Table(
+        'UperNet, ADE20K',
+        'configs/segmentation/upernet_metafile.yml',
+        'Published: as reported by a reader of the FasterViT paper; single scale and multi-scale. '
+        'Multiply-adds at 512×2048 px.',
+        {
+            'published mIoU': (RESULTS, 'mIoU'),
+            'multi-scale': (RESULTS, 'multi-scale mIoU'),
+            'published im/s': SPEED,
+            **MEASURED,
+        },
+    ),
+)
+
+
+def cell(model: dict[str, Any], where: tuple[str, ...]) -> str:
+    """The figure of a metafile's model at ``where`` in its metadata; empty where there is none."""
+    value = model.get('Metadata', {})
+    for key in where:
+        value = value.get(key, {})
+    return str(value) if value != {} else ''
+
+
+def table_lines(table: Table) -> Iterator[str]:
+    """A table in Markdown; models without any figure, such as the demos', are left out."""
+    yield from (f'## {table.heading}', '', table.text, '')
+    yield '| config | ' + ' | '.join(table.columns) + ' |'
+    yield '| --- |' + ' ---: |' * len(table.columns)
+    for model in yaml.safe_load((ROOT / table.metafile).read_text())['Models']:
+        if 'Metadata' in model:
+            cells = [cell(model, where) for where in table.columns.values()]
+            yield f'| [`{model["Name"]}`](../{model["Config"]}) | ' + ' | '.join(cells) + ' |'
+    yield ''
+
+
+def zoo_page() -> str:
+    """The text of docs/zoo.md."""
+    lines = [
+        '# The zoo',
+        '',
+        'Written by `python tools/zoo.py --page` from the metafiles beside the configs. "Published" '
+        "columns are **other people's** results, from the sources named; nothing of it was reproduced "
+        'here yet. Parameters and multiply-adds are measured here (`python tools/zoo.py CONFIG`).',
+        '',
+    ]
+    for table in TABLES:
+        lines += table_lines(table)
+    return '\n'.join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('configs', nargs='*', type=Path, help='default: all')
     parser.add_argument('--out', type=Path, help='also write the figures to this JSON file')
+    parser.add_argument('--page', action='store_true', help='write docs/zoo.md and stop')
     args = parser.parse_args()
-    paths = args.configs or sorted(
-        p for p in (ROOT / 'configs').rglob('*.py') if '_base_' not in p.parts
-    )
+    if args.page:
+        PAGE.write_text(zoo_page())
+        print(f'written: {PAGE}')
+        return
+    paths = args.configs or all_configs()
     figures = {}
     for i, path in enumerate(paths, 1):
-        figures[path.stem] = measure(path)
-        row = figures[path.stem]
+        figures[path.stem] = row = measure(path)
         print(
             f'[{i}/{len(paths)}] {path.stem:<50}{row["params_m"]:>8} M{row["gmacs"]:>9} GMACs',
             flush=True,
@@ -86,4 +196,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    exit_on_user_error(main)
