@@ -1,0 +1,61 @@
+"""The host library of a config, mmdet or mmseg: that it is there, and the model that it builds."""
+
+from __future__ import annotations
+
+import importlib
+from typing import cast
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from ..errors import ArgumentError
+
+HOST_LIBRARIES = {
+    'mmdet': 'onedl-mmdetection (or mmdet 3.3.0)',
+    'mmseg': 'onedl-mmsegmentation (or mmsegmentation 1.2.2)',
+}
+
+
+def check_host_library(cfg: Config) -> None:
+    """The library that the config's ``default_scope`` names must be installed.
+
+    Raises:
+        ArgumentError: it is another one, or missing.
+    """
+    scope = cfg.get('default_scope')
+    if scope not in HOST_LIBRARIES:
+        raise ArgumentError(
+            f'default_scope of the config is {scope!r}; allowed: {", ".join(HOST_LIBRARIES)}'
+        )
+    try:
+        importlib.import_module(scope)
+    except ModuleNotFoundError as error:
+        raise ArgumentError(
+            f'the config needs {scope} ({error}); install {HOST_LIBRARIES[scope]}'
+        ) from None
+
+
+def build_model(cfg: Config, device: str | torch.device = 'cpu', init: bool = True) -> nn.Module:
+    """The model that ``cfg`` describes, built by its host library.
+
+    Args:
+        cfg: with ``default_scope`` and ``model``.
+        device: where it is put; on 'meta' it has names and shapes, but no values.
+        init: call its ``init_weights``, which also loads what its ``init_cfg`` names. Without it,
+            some parameters (DINO's ``level_embed``) are uninitialised memory.
+
+    Raises:
+        ArgumentError: the host library is missing.
+    """
+    check_host_library(cfg)
+    init_default_scope(cfg.default_scope)
+    registry = importlib.import_module(f'{cfg.default_scope}.registry')
+    if torch.device(device).type == 'meta':
+        with torch.device('meta'):
+            return registry.MODELS.build(cfg.model)
+    model = cast(nn.Module, registry.MODELS.build(cfg.model))
+    if init:
+        model.init_weights()
+    return model.to(device)

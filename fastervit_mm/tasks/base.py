@@ -1,0 +1,166 @@
+"""What every task offers: its data, its evaluation, its predictions and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from mmengine.config import Config
+from PIL import Image
+
+from ..data.folder import Reading
+from ..report.results import ImageResult, Results
+from .used_data import UsedData
+
+
+class Task:
+    """A kind of prediction; `task_of` tells which one a config is for.
+
+    The methods are the same functions for every task; a subclass fills them in.
+
+    Attributes:
+        name: for the command line.
+        scope: ``default_scope`` of its configs, the host library.
+        layout: of the folders it learns from, as `data.folder.read_folder` names it.
+    """
+
+    name: ClassVar[str]
+    scope: ClassVar[str]
+    layout: ClassVar[str]
+
+    # Its data
+
+    def fits(
+        self, cfg: Config, folder: Path, loaders: tuple[str, ...], ignore_zero: bool | None
+    ) -> bool:
+        """Whether ``folder`` can be used as it is, told without opening an image.
+
+        It can where it has the files that the config names below its own data root, and exactly
+        the config's classes, in an order that the data set class reads rightly.
+
+        Args:
+            cfg: the whole config; stays as it is.
+            folder: to take the place of the config's ``data_root``.
+            loaders: names of the loaders that will be used.
+            ignore_zero: what the user says of label 0: it means "unlabelled"; None: nothing.
+        """
+        raise NotImplementedError
+
+    def use_for_training(self, reading: Reading, folder: Path) -> UsedData:
+        """Write the usable labels into ``folder``; the settings that read them.
+
+        Args:
+            reading: of a folder, without a fatal reason.
+            folder: for the files to write, as `used_data.used_data_folder` makes it.
+        """
+        raise NotImplementedError
+
+    def use_for_evaluation(self, cfg: Config, reading: Reading, folder: Path) -> UsedData:
+        """The same for evaluating a model of the config's classes; the folder's are told by name.
+
+        Raises:
+            ArgumentError: the folder has classes that the model does not know.
+        """
+        raise NotImplementedError
+
+    # Its evaluation
+
+    def draw_predictions(
+        self, cfg: Config, *, show: bool, folder: str | None, wait_time: float
+    ) -> None:
+        """Let the host library's visualization hook draw predictions.
+
+        Args:
+            cfg: changed in place.
+            show: in a window.
+            folder: to files in it; None: to none.
+            wait_time: s each is shown.
+
+        Raises:
+            ArgumentError: the config has no such hook.
+        """
+        raise NotImplementedError
+
+    def use_tta(self, cfg: Config) -> None:
+        """Evaluate with the config's test-time augmentation.
+
+        Raises:
+            ArgumentError: the config has none.
+        """
+        raise NotImplementedError
+
+    def keep_predictions(self, cfg: Config, path: str) -> Any | None:
+        """Keep predictions at ``path``; a metric to add to the evaluator, or None.
+
+        Raises:
+            ArgumentError: predictions of this task cannot be kept there.
+        """
+        raise NotImplementedError
+
+    def evaluate_file(self, cfg: Config, path: str) -> None:
+        """Evaluate kept predictions on the config's test data, and print the metrics.
+
+        Raises:
+            FileError: no such file.
+            ArgumentError: those of this task cannot be evaluated so.
+        """
+        raise NotImplementedError
+
+    # What a run has learnt
+
+    def predictions_path(self, work_dir: Path) -> Path:
+        """Where the predictions of a run on its validation images are kept."""
+        raise NotImplementedError
+
+    def prediction_files(self, cfg: Config, path: Path) -> list[Path]:
+        """The files that a whole evaluation writes to ``path`` (of `predictions_path`)."""
+        raise NotImplementedError
+
+    def results(self, cfg: Config, path: Path) -> Results:
+        """What the predictions at ``path`` say, compared with the truth that the config names.
+
+        Raises:
+            FileError: some are missing.
+        """
+        raise NotImplementedError
+
+    def images(self, cfg: Config, path: Path, score: float) -> list[ImageResult]:
+        """Each image of the predictions at ``path``, to be drawn beside its truth.
+
+        Args:
+            cfg: the whole config.
+            path: of `predictions_path`.
+            score: objects below it are not drawn; label maps have none.
+        """
+        raise NotImplementedError
+
+    # Predicting on new images
+
+    def make_inferencer(self, cfg: Config, weights: str, device: str | None) -> Any:
+        """The host library's inferencer.
+
+        Args:
+            cfg: the whole config.
+            weights: path or URL.
+            device: such as 'cuda:0'; None: what there is.
+        """
+        raise NotImplementedError
+
+    def infer(self, inferencer: Any, images: Sequence[np.ndarray]) -> list[Any]:
+        """Data samples of the host library for images (H, W, 3) uint8 BGR."""
+        raise NotImplementedError
+
+    def draw(
+        self, pixels: np.ndarray, sample: Any, classes: Sequence[str], score: float
+    ) -> Image.Image:
+        """A prediction on its image.
+
+        Args:
+            pixels: (H, W, 3) uint8 RGB.
+            sample: of `infer`.
+            classes: names.
+            score: objects below it are left out.
+        """
+        raise NotImplementedError
