@@ -7,12 +7,7 @@ import argparse
 
 from fastervit_mm.errors import exit_on_user_error
 from fastervit_mm.config.data_sets import check_data
-from fastervit_mm.tasks.evaluation import (
-    draw_predictions,
-    evaluate_file,
-    keep_predictions,
-    use_tta,
-)
+from fastervit_mm.tasks import task_of
 from fastervit_mm.config.run_config import (
     add_common_options,
     build_runner,
@@ -61,19 +56,20 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
+    task = task_of(cfg)
     check_data(cfg, ('test_dataloader',))
     if args.eval_only is not None:
-        evaluate_file(cfg, args.eval_only)
+        task.evaluate_file(cfg, args.eval_only)
         return
     cfg.load_from = check_checkpoint(args.checkpoint)
     if args.show or args.show_dir:
-        draw_predictions(cfg, show=args.show, folder=args.show_dir, wait_time=args.wait_time)
+        task.draw_predictions(cfg, show=args.show, folder=args.show_dir, wait_time=args.wait_time)
     if args.tta:
-        use_tta(cfg)
+        task.use_tta(cfg)
     if args.fuse or args.compile:
         hook = dict(type='fastervit_mm.FasterInferenceHook', fuse=args.fuse, compile=args.compile)
         cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
-    keep = None if args.out is None else keep_predictions(cfg, args.out)
+    keep = None if args.out is None else task.keep_predictions(cfg, args.out)
     runner = build_runner(cfg)
     if keep is not None:
         runner.test_evaluator.metrics.append(keep)

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from PIL import Image
 
+from ..config.data_sets import innermost_dataset
 from ..data.folder import Reading
+from ..errors import ArgumentError
 from ..report.results import ImageResult, Results
 from .used_data import UsedData
 
@@ -81,15 +83,26 @@ class Task:
         Raises:
             ArgumentError: the config has no such hook.
         """
-        raise NotImplementedError
+        hook = cfg.default_hooks.get('visualization')
+        if hook is None:
+            raise ArgumentError(
+                '--show and --show-dir need default_hooks.visualization in the config'
+            )
+        hook.update(draw=True, show=show, wait_time=wait_time)
 
     def use_tta(self, cfg: Config) -> None:
         """Evaluate with the config's test-time augmentation.
 
+        Args:
+            cfg: changed in place.
+
         Raises:
             ArgumentError: the config has none.
         """
-        raise NotImplementedError
+        if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+            raise ArgumentError('--tta needs tta_model and tta_pipeline in the config')
+        innermost_dataset(cfg, 'test_dataloader').pipeline = cfg.tta_pipeline
+        cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
 
     def keep_predictions(self, cfg: Config, path: str) -> Any | None:
         """Keep predictions at ``path``; a metric to add to the evaluator, or None.
@@ -162,5 +175,38 @@ class Task:
             sample: of `infer`.
             classes: names.
             score: objects below it are left out.
+        """
+        raise NotImplementedError
+
+    def write(
+        self,
+        out: Path,
+        name: str,
+        sample: Any,
+        image: dict[str, Any],
+        classes: Sequence[str],
+        score: float,
+    ) -> list[dict[str, Any]]:
+        """Write the prediction on one image.
+
+        Args:
+            out: folder of all predictions.
+            name: of the image's files, without suffix; may be in a sub-folder.
+            sample: of `infer`.
+            image: which image it is, for the list of all predictions.
+            classes: names.
+            score: objects below it are left out.
+
+        Returns:
+            Its entries in the list that `write_list` writes.
+        """
+        raise NotImplementedError
+
+    def write_list(self, out: Path, entries: Sequence[dict[str, Any]]) -> None:
+        """Write what `write` returned for all images, where there is such a list.
+
+        Args:
+            out: folder of all predictions.
+            entries: in the order of the images.
         """
         raise NotImplementedError
