@@ -1,11 +1,10 @@
 """Predictions on images, folders, videos and cameras, drawn and written to files.
 
-It stands on mmdet's DetInferencer and mmseg's MMSegInferencer.
+It stands on the host libraries' inferencers, which `tasks` call.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
@@ -16,13 +15,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from mmengine.config import Config
 from PIL import Image
 
-from .errors import ArgumentError, FileError
+from .config.reading import check_checkpoint, read_config
 from .data.layouts import IMAGE_SUFFIXES, image_files
-from .pictures import draw_labels, draw_objects
-from .config.run_config import check_checkpoint, check_host_library, read_config
+from .errors import ArgumentError, FileError
+from .tasks import task_of
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
 
@@ -45,8 +43,10 @@ class Frame(NamedTuple):
     """An image to predict on.
 
     Attributes:
-        name: for the files written. file: of its `Source`.
-        pixels: (H, W, 3) BGR; None: broken. number: in a video, from 1.
+        name: for the files written.
+        file: of its `Source`.
+        pixels: (H, W, 3) BGR; None: broken.
+        number: in a video, from 1.
     """
 
     name: str
@@ -72,29 +72,37 @@ def expand(inputs: Sequence[str]) -> list[Source]:
     cameras: list[str] = []
     folders: list[str] = []
     for text in inputs:
-        path = Path(text)
         if is_camera(text):
             cameras += [text] if text not in cameras else []
             continue
-        if path.is_dir():
-            files = [str(p) for p in image_files(path)]
-        else:
-            files = [text] if path.is_file() else sorted(glob(text, recursive=True))
-        if not files and path.is_dir():
-            raise FileError(
-                f'{text} is a folder without images ({", ".join(IMAGE_SUFFIXES)}); leave it out, '
-                'or name its videos themselves'
-            )
-        if not files:
-            raise FileError(
-                f'{text} names no image, folder, video or camera; mend it, or leave it out'
-            )
+        files = _files_of(text)
         found |= {os.path.abspath(f): f for f in files}
-        folders += [text] if path.is_dir() else [os.path.dirname(f) for f in files]
+        folders += [text] if Path(text).is_dir() else [os.path.dirname(f) for f in files]
     top = os.path.commonpath([os.path.abspath(f) for f in folders]) if folders else ''
     below = [os.path.relpath(path, top) for path in found]
     names = zip(found.values(), below, _names(below, [f'camera{c}' for c in cameras]), strict=True)
     return [*map(Source._make, names), *(Source(c, f'camera{c}', f'camera{c}') for c in cameras)]
+
+
+def _files_of(text: str) -> list[str]:
+    """The files that ``text`` names: a folder's images, a file, or what a glob finds.
+
+    Raises:
+        FileError: none.
+    """
+    path = Path(text)
+    if path.is_dir():
+        files = [str(p) for p in image_files(path)]
+        if not files:
+            raise FileError(
+                f'{text} is a folder without images ({", ".join(IMAGE_SUFFIXES)}); leave it out, '
+                'or name its videos themselves'
+            )
+        return files
+    files = [text] if path.is_file() else sorted(glob(text, recursive=True))
+    if not files:
+        raise FileError(f'{text} names no image, folder, video or camera; fix it, or leave it out')
+    return files
 
 
 def _names(files: Sequence[str], taken: Sequence[str]) -> list[str]:
@@ -102,7 +110,7 @@ def _names(files: Sequence[str], taken: Sequence[str]) -> list[str]:
     the path, with its suffix only where needed.
     """
     choices = [(Path(f).stem, str(Path(f).with_suffix('')), f) for f in files]
-    kinds = [_is_video(f) for f in files]  # a video's name has a number behind it
+    kinds = [_is_video(f) for f in files]  # a number comes after a video's name
     level = [0] * len(files)
     while True:
         names = [choice[i] for choice, i in zip(choices, level, strict=True)]
@@ -140,19 +148,27 @@ def frames_of(source: Source) -> Iterator[Frame]:
         return
     capture = cv2.VideoCapture(int(path) if camera else path)
     number = 0
-    while True:
-        more, pixels = capture.read()
-        if not more:
-            break
-        number += 1
-        yield Frame(f'{name}_{number:06d}', file, pixels, number)
-    capture.release()
+    try:
+        while True:
+            more, pixels = capture.read()
+            if not more:
+                break
+            number += 1
+            yield Frame(f'{name}_{number:06d}', file, pixels, number)
+    finally:  # a limit may end it early
+        capture.release()
     if number == 0:
         yield Frame(name, file, None)
 
 
 def batches(sources: Sequence[Source], size: int, limit: int | None) -> Iterator[list[Frame]]:
-    """Frames of all sources in batches of ``size``, at most ``limit`` of them."""
+    """Frames of all sources in batches.
+
+    Args:
+        sources: of `expand`.
+        size: of a batch; the last may be smaller.
+        limit: most frames; None: all.
+    """
     frames = islice((frame for source in sources for frame in frames_of(source)), limit)
     while batch := list(islice(frames, size)):
         yield batch
@@ -162,107 +178,39 @@ class Predictor:
     """A network from a config and its weights, for arrays of pixels.
 
     Args:
-        config, weights: paths.
+        config: path.
+        weights: path or URL.
         device: 'auto', 'cpu', 'cuda:0' ...
 
     Attributes:
-        classes: names. segments: whether it predicts label maps instead of objects.
+        task: what it predicts.
+        classes: names.
+        inferencer: of the host library.
     """
 
     def __init__(self, config: str, weights: str, device: str = 'auto') -> None:
         cfg = read_config(config)
-        check_host_library(cfg)
+        self.task = task_of(cfg)
         check_checkpoint(weights)
-        self.segments = cfg.default_scope == 'mmseg'
-        self.inferencer = self._inferencer(cfg, weights, None if device == 'auto' else device)
-        model = self.inferencer.model
-        self.classes = tuple(model.dataset_meta['classes'])
-
-    def _inferencer(self, cfg: Config, weights: str, device: str | None) -> Any:
-        if self.segments:
-            from mmseg.apis import MMSegInferencer
-
-            return MMSegInferencer(model=cfg, weights=weights, device=device, scope='mmseg')
-        from mmdet.apis import DetInferencer
-
-        return DetInferencer(
-            model=cfg, weights=weights, device=device, scope='mmdet', show_progress=False
+        self.inferencer = self.task.make_inferencer(
+            cfg, weights, None if device == 'auto' else device
         )
+        self.classes: tuple[str, ...] = tuple(self.inferencer.model.dataset_meta['classes'])
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Any]:
         """Data samples of the host library for images (H, W, 3), BGR."""
-        if self.segments:
-            found = self.inferencer(list(images), batch_size=len(images), return_datasamples=True)
-            return found if isinstance(found, list) else [found]
-        return self.inferencer(
-            list(images),
-            batch_size=len(images),
-            return_datasamples=True,
-            no_save_vis=True,
-            no_save_pred=True,
-        )['predictions']
+        return self.task.infer(self.inferencer, images)
 
     def draw(self, image: np.ndarray, sample: Any, score: float) -> Image.Image:
-        """The prediction on its image (H, W, 3), BGR."""
+        """The prediction on its image.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+            sample: what was predicted on it.
+            score: objects below it are left out.
+        """
         rgb = np.ascontiguousarray(image[..., ::-1])
-        if self.segments:
-            return draw_labels(rgb, label_map(sample), self.classes)
-        found = sample.pred_instances.cpu()
-        found = found[found.scores >= score]
-        masks = list(found.masks.numpy().astype(bool)) if 'masks' in found else None
-        return draw_objects(
-            rgb,
-            found.bboxes.numpy(),
-            found.labels.tolist(),
-            self.classes,
-            found.scores.tolist(),
-            masks,
-        )
-
-
-def label_map(sample: Any) -> np.ndarray:
-    """(H, W) class indices of a segmentor's prediction."""
-    return sample.pred_sem_seg.data[0].cpu().numpy()
-
-
-def coco_results(
-    sample: Any, frame: Frame, number: int, classes: Sequence[str], score: float
-) -> list[dict]:
-    """Objects in COCO's results format; category_id counts from 1 in the order of the classes.
-
-    A video's have the number of their frame too.
-    """
-    from pycocotools import mask as coco_mask
-
-    found = sample.pred_instances.cpu()
-    found = found[found.scores >= score]
-    results = []
-    for i in range(len(found)):
-        x0, y0, x1, y1 = (round(v, 2) for v in found.bboxes[i].tolist())
-        label = int(found.labels[i])
-        results.append(
-            dict(
-                image_id=number,
-                file_name=frame.file,
-                **({} if frame.number is None else {'frame': frame.number}),
-                category_id=label + 1,
-                category=classes[label],
-                bbox=[x0, y0, x1 - x0, y1 - y0],
-                score=round(float(found.scores[i]), 4),
-            )
-        )
-        if 'masks' in found:
-            mask = np.asfortranarray(found.masks[i].numpy().astype(np.uint8))
-            rle = coco_mask.encode(mask)
-            results[-1]['segmentation'] = dict(size=rle['size'], counts=rle['counts'].decode())
-    return results
-
-
-def _output(folder: Path, file: str) -> Path:
-    """The path of ``file`` in ``folder``, whose sub-folders are made."""
-    path = folder / file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+        return self.task.draw(rgb, sample, self.classes, score)
 
 
 def predict(
@@ -280,8 +228,12 @@ def predict(
     ``out/labels/NAME.png`` (segmentation: class index of each pixel), NAME of `expand`.
 
     Args:
-        sources: of `expand`. score: objects below it are left out. batch: images at a time.
-        limit: most images.
+        predictor: of the network.
+        sources: of `expand`.
+        out: folder; made where there is none.
+        score: objects below it are left out.
+        batch: images at a time.
+        limit: most images; None: all.
     """
     from tqdm import tqdm
 
@@ -289,25 +241,28 @@ def predict(
         if value is not None and value < 1:
             raise ArgumentError(f'--{option} is {value}; it must be at least 1')
     (out / 'pictures').mkdir(parents=True, exist_ok=True)
-    results: list[dict] = []
+    task, classes = predictor.task, predictor.classes
+    entries: list[dict[str, Any]] = []
     broken: list[str] = []
     done = 0
     bar = tqdm(unit='images', total=limit)
     for frames in batches(sources, batch, limit):
         broken += [frame.file for frame in frames if frame.pixels is None]
-        good = [frame for frame in frames if frame.pixels is not None]
-        samples = predictor([frame.pixels for frame in good]) if good else []
-        for frame, sample in zip(good, samples, strict=True):
+        good = [(frame, frame.pixels) for frame in frames if frame.pixels is not None]
+        samples = predictor([pixels for _, pixels in good]) if good else []
+        for (frame, pixels), sample in zip(good, samples, strict=True):
             done += 1
-            picture = predictor.draw(frame.pixels, sample, score)
-            picture.save(_output(out / 'pictures', f'{frame.name}.jpg'), quality=92)
-            if predictor.segments:
-                labels = label_map(sample).astype(np.uint8)
-                Image.fromarray(labels).save(_output(out / 'labels', f'{frame.name}.png'))
-            else:
-                results += coco_results(sample, frame, done, predictor.classes, score)
+            picture = out / 'pictures' / f'{frame.name}.jpg'
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            predictor.draw(pixels, sample, score).save(picture, quality=92)
+            entries += task.write(out, frame.name, sample, image_entry(frame, done), classes, score)
         bar.update(len(frames))
     bar.close()
-    if not predictor.segments:
-        (out / 'predictions.json').write_text(json.dumps(results))
+    task.write_list(out, entries)
     return done, broken
+
+
+def image_entry(frame: Frame, number: int) -> dict[str, Any]:
+    """What predictions.json says of an image: its ``number``, its file, its place in a video."""
+    image: dict[str, Any] = dict(image_id=number, file_name=frame.file)
+    return image if frame.number is None else dict(image, frame=frame.number)

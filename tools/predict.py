@@ -6,15 +6,9 @@ python tools/predict.py INPUT ... --config C --weights W --out DIR [--score 0.3]
 import argparse
 from pathlib import Path
 
+from fastervit_mm.config.argument_types import positive_int
 from fastervit_mm.errors import FileError, exit_on_user_error
 from fastervit_mm.prediction import Predictor, expand, predict
-
-
-def positive(text: str) -> int:
-    """A number of at least 1, for argparse."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text} is not a number of at least 1')
-    return int(text)
 
 
 def main() -> None:
@@ -29,9 +23,9 @@ def main() -> None:
     parser.add_argument('--weights', required=True, help='checkpoint')
     parser.add_argument('--out', required=True, type=Path, help='folder to write to')
     parser.add_argument('--score', type=float, default=0.3, help='objects below it are left out')
-    parser.add_argument('--batch', type=positive, default=4, help='images at a time')
+    parser.add_argument('--batch', type=positive_int, default=4, help='images at a time')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda:0 ...')
-    parser.add_argument('--limit', type=positive, help='stop after so many images')
+    parser.add_argument('--limit', type=positive_int, help='stop after so many images')
     args = parser.parse_args()
     sources = expand(args.inputs)
     predictor = Predictor(args.config, args.weights, args.device)

@@ -13,24 +13,23 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from fastervit_mm.errors import FileError, exit_on_user_error
 from fastervit_mm.config.data_sets import check_data
-from fastervit_mm.report.run_page import (
-    detection_results,
-    find_checkpoint,
-    find_config,
-    is_complete,
-    label_map_files,
-    report_page,
-    segmentation_results,
-)
+from fastervit_mm.errors import FileError, exit_on_user_error
+from fastervit_mm.report.run_page import report_page
+from fastervit_mm.report.work_dir import find_checkpoint, find_config, is_complete
+from fastervit_mm.tasks import task_of
 
 TOOLS = Path(__file__).resolve().parent
 
 
 def make_predictions(work_dir: Path, config: Path, path: Path, files: Sequence[Path]) -> None:
-    """Predictions on the validation images at ``path``, made by tools/test.py where one of
-    ``files`` is missing or older than the checkpoint.
+    """Let tools/test.py predict on the validation images, where that was not done before.
+
+    Args:
+        work_dir: of the run.
+        config: its resolved config.
+        path: where the predictions are kept.
+        files: what they are; where one is missing or older than the checkpoint, all are made.
     """
     checkpoint = find_checkpoint(work_dir)
     if is_complete(files, checkpoint):
@@ -60,14 +59,10 @@ def main() -> None:
     config = find_config(args.work_dir)
     cfg = Config.fromfile(config)
     check_data(cfg, ('test_dataloader',))
-    if cfg.default_scope == 'mmseg':
-        path = args.work_dir / 'label_maps'
-        make_predictions(args.work_dir, config, path, label_map_files(cfg, path))
-        results = segmentation_results(cfg, path)
-    else:
-        path = args.work_dir / 'predictions.pkl'
-        make_predictions(args.work_dir, config, path, [path])
-        results = detection_results(cfg, path)
+    task = task_of(cfg)
+    path = task.predictions_path(args.work_dir)
+    make_predictions(args.work_dir, config, path, task.prediction_files(cfg, path))
+    results = task.results(cfg, path)
     out = args.out or args.work_dir / 'report.html'
     out.write_text(report_page(args.work_dir, results))
     print(f'report: {out}')
