@@ -11,12 +11,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from fastervit_mm.data.folder import read_folder
 from fastervit_mm.errors import FileError, exit_on_user_error
-from fastervit_mm.data.check import check_folder
 from fastervit_mm.report.data_page import data_page
 
 
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('folder', type=Path, help="in COCO's or ADE20K's layout")
     parser.add_argument(
@@ -31,23 +31,29 @@ def main() -> None:
         default=None,
         help='label 0 of the label maps means "unlabelled"',
     )
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
     if not args.folder.is_dir():
         raise FileError(f'{args.folder} is not a folder')
-    check = check_folder(
-        args.folder, args.ignore_zero, progress=lambda items: tqdm(items, unit='images')
+    reading = read_folder(
+        args.folder,
+        ignore_zero=args.ignore_zero,
+        progress=lambda items: tqdm(items, unit='images'),
     )
-    for head, rows in check.tables():
+    for head, rows in reading.tables():
         print(f'\n{head}')
         for row in rows:
             print('  ' + '  '.join(str(cell) for cell in row))
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / 'data.html'
-    path.write_text(data_page(check))
+    path.write_text(data_page(reading))
     print(f'\npage: {path}')
-    for reason in check.fatal:
+    for reason in reading.fatal:
         print(f'training would fail: {reason}', file=sys.stderr)
-    if check.fatal:
+    if reading.fatal:
         sys.exit(1)
 
 

@@ -1,19 +1,28 @@
 """Evaluate a checkpoint, and draw or keep its predictions.
 
-python tools/test.py CONFIG CHECKPOINT [--show-dir pictures] [--out predictions] ...
+    python tools/test.py CONFIG CHECKPOINT [--data FOLDER] [--show-dir pictures] [--out predictions]
+
+--data FOLDER is used as it is where its files fit the config (layout and classes). Otherwise its
+classes are told by their names, which must be some of the model's.
 """
 
 import argparse
+from pathlib import Path
 
-from fastervit_mm.errors import exit_on_user_error
+from tqdm import tqdm
+
 from fastervit_mm.config.data_sets import check_data
-from fastervit_mm.tasks import task_of
-from fastervit_mm.config.run_config import (
+from fastervit_mm.config.reading import (
     add_common_options,
-    build_runner,
+    apply_options,
     check_checkpoint,
     load_config,
 )
+from fastervit_mm.errors import exit_on_user_error
+from fastervit_mm.tasks import task_of
+from fastervit_mm.tasks.use_folder import evaluate_on
+from fastervit_mm.training.processes import say, start_processes
+from fastervit_mm.training.runner import build_runner
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,13 +64,24 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    checkpoint = args.checkpoint and check_checkpoint(args.checkpoint)
     cfg = load_config(args)
-    task = task_of(cfg)
+    start_processes(cfg)
+    if args.data is not None:
+        lines = evaluate_on(
+            cfg,
+            Path(args.data),
+            ignore_zero=args.ignore_zero,
+            progress=lambda items: tqdm(items, desc='looking at images', unit='images'),
+        )
+        say('\n'.join(lines))
+        apply_options(cfg, args)
     check_data(cfg, ('test_dataloader',))
+    task = task_of(cfg)
     if args.eval_only is not None:
         task.evaluate_file(cfg, args.eval_only)
         return
-    cfg.load_from = check_checkpoint(args.checkpoint)
+    cfg.load_from = checkpoint
     if args.show or args.show_dir:
         task.draw_predictions(cfg, show=args.show, folder=args.show_dir, wait_time=args.wait_time)
     if args.tta:

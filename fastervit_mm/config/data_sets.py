@@ -58,27 +58,28 @@ def point_to_folder(cfg: Config, folder: str | os.PathLike) -> None:
     Args:
         cfg: changed in place.
         folder: takes the place of each data set's ``data_root``.
-
-    Raises:
-        FileError: it is not a folder.
     """
-    if not Path(folder).is_dir():
-        raise FileError(f'--data {folder} is not a folder')
-    roots = {str(dataset['data_root']) for dataset in datasets(cfg)}
+    roots = {str(dataset['data_root']) for dataset in datasets(cfg)} - {'', 'None'}
     for dataset in datasets(cfg):
         dataset['data_root'] = str(folder)
     for name in EVALUATORS:
         for evaluator in nested_dicts(cfg.get(name)):
             for key, value in evaluator.items():
-                root = next(
-                    (r for r in roots if isinstance(value, str) and value.startswith(r)), None
-                )
+                root = next((r for r in roots if _is_below(value, r)), None)
                 if root is not None:
                     evaluator[key] = os.path.join(folder, value[len(root) :].lstrip('/'))
 
 
+def _is_below(value: Any, root: str) -> bool:
+    """Whether a setting is a path below the folder ``root``."""
+    return isinstance(value, str) and f'{value}/'.startswith(f'{root.rstrip("/")}/')
+
+
 def read_categories(annotation_file: str | os.PathLike) -> list[dict]:
     """The categories of a COCO annotation file, without parsing the rest of it where possible.
+
+    Args:
+        annotation_file: its path.
 
     Raises:
         ArgumentError: not JSON, or without categories.
@@ -103,6 +104,22 @@ def read_categories(annotation_file: str | os.PathLike) -> list[dict]:
             f'({type(error).__name__}: {error}); it needs images, annotations and '
             'categories'
         ) from None
+
+
+def read_category_names(annotation_file: str | os.PathLike) -> list[str]:
+    """The names of `read_categories`, in the order of the file: mmdet numbers classes by it.
+
+    Raises:
+        ArgumentError: as `read_categories`; or a category is no object.
+    """
+    categories = read_categories(annotation_file)
+    for category in categories:
+        if not isinstance(category, dict):
+            raise ArgumentError(
+                f'annotation file {annotation_file} is not in COCO format: a category is '
+                f'{category!r:.80}, not an object with id and name'
+            )
+    return [str(category.get('name', category)) for category in categories]
 
 
 def _joined(root: str | None, path: str) -> Path:
@@ -135,8 +152,8 @@ def dataset_classes(dataset: dict) -> tuple[str, ...] | None:
 
 
 def _check_coco_classes(cfg: Config, dataset: dict, annotation_file: Path) -> None:
-    """The config's classes must be the annotations', and the heads must have as many."""
-    names = [str(c.get('name', c)) for c in read_categories(annotation_file)]
+    """The config's classes must be the annotations', in their order, and the heads have as many."""
+    names = read_category_names(annotation_file)
     classes = dataset_classes(dataset)
     if classes is not None and set(classes) != set(names):
         odd = sorted(set(classes) ^ set(names))[:5]
@@ -144,6 +161,14 @@ def _check_coco_classes(cfg: Config, dataset: dict, annotation_file: Path) -> No
             f"the config's data set has {len(classes)} classes, {annotation_file} has "
             f'{len(names)} categories, and they differ (for instance {", ".join(odd)}); set '
             'metainfo.classes of every data set and num_classes of every head'
+        )
+    if classes is not None and list(classes) != names:  # mmdet numbers them as the file does
+        odd = next(i for i, pair in enumerate(zip(classes, names, strict=True)) if len({*pair}) > 1)
+        raise ArgumentError(
+            f"the categories of {annotation_file} are in another order than the config's classes "
+            f'(number {odd + 1} is {names[odd]} in the first, {classes[odd]} in the second); set '
+            'metainfo.classes of every data set to the order of the file, or give the folder with '
+            '--data'
         )
     if head_class_counts(cfg) - {len(names)}:
         raise ArgumentError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..errors import ArgumentError
 from .findings import Findings
 from .images import probe
 from .layouts import AdeLayout, AdeSplit, image_files, stem_of
@@ -36,7 +38,13 @@ def inspect_ade(
 ) -> tuple[Findings, list[str]]:
     """Problems of a split, and the names (`layouts.stem_of`) of the images that can be used.
 
-    Args: as `coco.inspect_coco`'s. Instances are pixels of each label value.
+    Instances are pixels of each label value.
+
+    Args:
+        name: of the split, for messages.
+        split: its folders.
+        decode: read every image wholly, not only its header.
+        progress: wraps the loop over the images, such as tqdm.
     """
     findings, usable = Findings(name), []
     maps = labels_by_stem(split)
@@ -120,16 +128,47 @@ def class_names(
         findings.add('label beyond the classes', f'labels {sorted(beyond)[:5]}')
         findings.fatal.append(
             f'label maps hold the labels {sorted(beyond)[:5]}, but classes.txt names {len(named)} '
-            f'classes, labels {first} to {first + len(named) - 1}; add names or mend the maps'
+            f'classes, labels {first} to {first + len(named) - 1}; add names or fix the maps'
         )
     return named, ignore_zero
+
+
+def hold_out_stems(
+    stems: list[str], share: float, seed: int, source: Path
+) -> tuple[list[str], list[str]]:
+    """Training and validation names, by a seeded draw.
+
+    Args:
+        stems: as from `inspect_ade`.
+        share: of them, at least one, that goes to validation.
+        seed: of the draw.
+        source: for the message.
+
+    Raises:
+        ArgumentError: fewer than two.
+    """
+    if len(stems) < 2:
+        raise ArgumentError(
+            f'{source} has {len(stems)} usable image and there is no validation split; add images '
+            '(at least 2, to hold one out) or a validation split'
+        )
+    stems = list(stems)
+    random.Random(seed).shuffle(stems)
+    count = max(1, round(share * len(stems)))
+    return sorted(stems[count:]), sorted(stems[:count])
 
 
 def settle_classes(
     all_findings: list[Findings], layout: AdeLayout, ignore_zero: bool | None
 ) -> tuple[tuple[str, ...], bool]:
-    """`class_names` of all splits; their instances are counted by those names from here on."""
-    values = sum((f.instances for f in all_findings), start=Counter())
+    """`class_names` of all splits; their instances are counted by those names from here on.
+
+    Args:
+        all_findings: of each split; the first gets the problems of all.
+        layout: with the names in classes.txt, if any.
+        ignore_zero: as in `class_names`.
+    """
+    values: Counter = sum((f.instances for f in all_findings), start=Counter())
     names, zero = class_names(values, layout.classes, ignore_zero, all_findings[0])
     labels = layout.train.labels
     if IGNORED in values and not values.keys() - {0, IGNORED}:

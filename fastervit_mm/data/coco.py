@@ -115,13 +115,20 @@ def _usable_box(
 
 
 def _usable_annotation(
-    annotation: Content, images: dict, names: dict, known: set, findings: Findings
+    annotation: Content,
+    images: dict[Any, Content],
+    names: dict[Any, str],
+    known: set,
+    findings: Findings,
 ) -> Content | None:
     """The annotation without what cannot be used, or None.
 
     Args:
-        images: usable ones by the ids that annotations give. names: of the categories, by id.
+        annotation: as the file states it.
+        images: usable ones by the ids that annotations give.
+        names: of the categories, by id.
         known: ids of all images.
+        findings: gets its problems.
     """
     key, category = annotation.get('image_id'), annotation.get('category_id')
     where = f'annotation {annotation.get("id")}'
@@ -134,11 +141,11 @@ def _usable_annotation(
     if not isinstance(category, Hashable) or category not in names:
         findings.add('annotation of an unknown category', where)
         return None
-    box = annotation.get('bbox')
-    if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
-        findings.add('box that is not four numbers', f'{where}: {box!r:.80}')
+    stated = annotation.get('bbox')
+    if not (isinstance(stated, list) and len(stated) == 4 and all(map(_is_number, stated))):
+        findings.add('box that is not four numbers', f'{where}: {stated!r:.80}')
         return None
-    box = _usable_box(box, image, where, findings)
+    box = _usable_box(stated, image, where, findings)
     if box is None:
         return None
     outline = _usable_outline(annotation.get('segmentation'), image, where, findings)
@@ -219,6 +226,7 @@ def inspect_coco(
 
     Args:
         name: of the split, for messages.
+        split: its files.
         decode: read every image wholly, not only its header.
         progress: wraps the loop over the images, such as tqdm.
     """
@@ -268,7 +276,9 @@ def match_validation(
     """The validation content in the training's categories: the same names may have other ids.
 
     Args:
-        train, val: as from `inspect_coco`; what does not match is a fatal line of ``val``.
+        layout: their files, for messages.
+        train: as from `inspect_coco`.
+        val: the same; what does not match is a fatal line of its findings.
     """
     (train_findings, train_content), (findings, content) = train, val
     files = f'{layout.train.annotations} and {layout.val.annotations}'
@@ -296,7 +306,12 @@ def match_validation(
 def hold_out(content: Content, share: float, seed: int, source: Path) -> tuple[Content, Content]:
     """Training and validation content, by a seeded draw.
 
-    ``share`` of the images with annotations, at least one, and of those without go to validation.
+    Args:
+        content: as from `inspect_coco`.
+        share: of the images with annotations, at least one of them, and of those without, that go to
+            validation.
+        seed: of the draw.
+        source: for the message.
 
     Raises:
         ArgumentError: fewer than two images with annotations.

@@ -13,12 +13,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import ArgumentError, FileError
 from ..config.data_sets import read_categories
+from ..errors import ArgumentError, FileError
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 TRAIN_WORDS = ('train2017', 'training', 'train', 'trainval')
 VAL_WORDS = ('val2017', 'validation', 'valid', 'val')
+ADE20K_MARK = 'objectInfo150.txt'
 OWN_MARK = 'written_by_train.txt'  # in a folder that training writes: nobody's own data
 COCO_ENTRIES: dict[str, dict[str, Any]] = {  # what each entry of an annotation file needs
     'images': {'id': (int, float, str), 'file_name': str},
@@ -41,6 +42,18 @@ class CocoLayout(NamedTuple):
     val: CocoSplit | None
 
 
+class CocoEvaluation(NamedTuple):
+    """What of a folder in COCO's layout a model is evaluated on.
+
+    Attributes:
+        split: its files.
+        held_out: only the share of it that training holds out.
+    """
+
+    split: CocoSplit
+    held_out: bool
+
+
 class AdeSplit(NamedTuple):
     """Images and label maps of one split, in files of the same stem."""
 
@@ -53,6 +66,20 @@ class AdeLayout(NamedTuple):
 
     train: AdeSplit
     val: AdeSplit | None
+    classes: tuple[str, ...] | None
+
+
+class AdeEvaluation(NamedTuple):
+    """What of a folder in ADE20K's layout a model is evaluated on.
+
+    Attributes:
+        split: its folders.
+        held_out: only the share of it that training holds out.
+        classes: names in ``classes.txt``, or None.
+    """
+
+    split: AdeSplit
+    held_out: bool
     classes: tuple[str, ...] | None
 
 
@@ -96,12 +123,12 @@ def read_annotations(path: Path) -> dict[str, Any]:
     for key, wanted in COCO_ENTRIES.items():
         for i, entry in enumerate(content[key]):
             if not isinstance(entry, dict):
-                raise ArgumentError(f'{path}: {key}[{i}] is {entry!r:.80}, not an object; mend it')
+                raise ArgumentError(f'{path}: {key}[{i}] is {entry!r:.80}, not an object; fix it')
             for name, kind in wanted.items():
                 if not isinstance(entry.get(name), kind):
                     raise ArgumentError(
                         f'{path}: {name} of {key}[{i}] is {entry.get(name)!r:.80}; it must be '
-                        f'{"text" if kind is str else "a number"}: mend that entry or drop it'
+                        f'{"text" if kind is str else "a number"}: fix that entry or drop it'
                     )
     return content
 
@@ -147,8 +174,33 @@ def _image_folder(folder: Path, annotations: Path, words: tuple[str, ...]) -> Pa
     raise FileError(
         f'none of the first images that {annotations} names (such as '
         f'{images[0]["file_name"]}) is found under {folder}; put them in '
-        f'{folder}/{words[0]} or mend file_name'
+        f'{folder}/{words[0]} or fix file_name'
     )
+
+
+def _annotation_files(folder: Path) -> tuple[Path, Path | None] | None:
+    """Annotation files for training and validation; None where ``folder`` holds none.
+
+    Raises:
+        ArgumentError: their names tell no training split.
+    """
+    files = _coco_files(folder)
+    if not files:
+        return None
+    train = _named(files, TRAIN_WORDS, VAL_WORDS)
+    val = _named([p for p in files if p != train], VAL_WORDS, TRAIN_WORDS)
+    others = [p for p in files if p != val]
+    if train is None and len(others) == 1:
+        train = others[0]
+    if train is None and len(files) == 1:
+        train, val = files[0], None
+    if train is None:
+        names = ', '.join(p.name for p in files)
+        raise ArgumentError(
+            f'{folder} has the annotation files {names}; which one is for training '
+            'cannot be told: put train in its name, val in that of validation'
+        )
+    return train, val
 
 
 def find_coco(folder: Path) -> CocoLayout | None:
@@ -158,27 +210,32 @@ def find_coco(folder: Path) -> CocoLayout | None:
         ArgumentError: annotation files whose names tell no training split.
         FileError: annotations without their images.
     """
-    files = _coco_files(folder)
-    if not files:
+    files = _annotation_files(folder)
+    if files is None:
         return None
-    train_file = _named(files, TRAIN_WORDS, VAL_WORDS)
-    val_file = _named([p for p in files if p != train_file], VAL_WORDS, TRAIN_WORDS)
-    others = [p for p in files if p != val_file]
-    if train_file is None and len(others) == 1:
-        train_file = others[0]
-    if train_file is None and len(files) == 1:
-        train_file, val_file = files[0], None
-    if train_file is None:
-        names = ', '.join(p.name for p in files)
-        raise ArgumentError(
-            f'{folder} has the annotation files {names}; which one is for training '
-            'cannot be told: put train in its name, val in that of validation'
-        )
-    train = CocoSplit(train_file, _image_folder(folder, train_file, TRAIN_WORDS))
-    val = None
-    if val_file is not None:
-        val = CocoSplit(val_file, _image_folder(folder, val_file, VAL_WORDS))
-    return CocoLayout(train, val)
+    train, val = files
+    return CocoLayout(
+        CocoSplit(train, _image_folder(folder, train, TRAIN_WORDS)),
+        None if val is None else CocoSplit(val, _image_folder(folder, val, VAL_WORDS)),
+    )
+
+
+def find_coco_evaluation(folder: Path) -> CocoEvaluation | None:
+    """What of ``folder`` a model is evaluated on; None where it holds no COCO annotation file.
+
+    Its validation split where it has one; else what training holds out of a file that is named for
+    training; all of a file that is not.
+
+    Raises:
+        As `find_coco`.
+    """
+    files = _annotation_files(folder)
+    if files is None:
+        return None
+    train, val = files
+    path, words = (train, TRAIN_WORDS) if val is None else (val, VAL_WORDS)
+    split = CocoSplit(path, _image_folder(folder, path, words))
+    return CocoEvaluation(split, val is None and not _words(path).isdisjoint(TRAIN_WORDS))
 
 
 def _ade_split(folder: Path, words: tuple[str, ...]) -> AdeSplit | None:
@@ -197,9 +254,24 @@ def read_classes(folder: Path) -> tuple[str, ...] | None:
     return tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
 
 
+def is_ade20k(folder: Path) -> bool:
+    """Whether ``folder`` is ADE20K's scene parsing data itself, by its list of 150 objects."""
+    return (folder / ADE20K_MARK).is_file()
+
+
 def find_ade(folder: Path) -> AdeLayout | None:
     """The ADE20K layout of ``folder``; None where it has no training split in that layout."""
     train = _ade_split(folder, TRAIN_WORDS)
     if train is None:
         return None
     return AdeLayout(train, _ade_split(folder, VAL_WORDS), read_classes(folder))
+
+
+def find_ade_evaluation(folder: Path) -> AdeEvaluation | None:
+    """What of ``folder`` a model is evaluated on; None where it has no split in ADE20K's layout.
+
+    Its validation split where it has one, else what training holds out.
+    """
+    val = _ade_split(folder, VAL_WORDS)
+    split = val or _ade_split(folder, TRAIN_WORDS)
+    return split and AdeEvaluation(split, val is None, read_classes(folder))

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from .html import figure, new_figure, page, picture, table
-from ..data.check import DataCheck
 from ..data.findings import REMEDIES
+from ..data.reading import Reading, Sample
+from .html import escape, figure, new_figure, page, picture, table
 
 SAMPLES = 24
 THUMBNAIL = 420  # px, longer side
 
 
-def _class_histogram(check: DataCheck) -> str:
-    counts = check.class_counts()
+def _class_histogram(reading: Reading) -> str:
+    counts = reading.class_counts()
     plot, axes = new_figure(height=max(2.0, 0.22 * len(counts) + 0.8))
     left = [0] * len(counts)
-    for i, findings in enumerate(check.findings):
+    for i, findings in enumerate(reading.findings):
         values = [row[i] for row in counts.values()]
         axes.barh(list(counts), values, left=left, label=findings.name)
         left = [a + b for a, b in zip(left, values, strict=True)]
     axes.invert_yaxis()
-    axes.set_xlabel('objects' if check.layout == 'COCO' else 'pixels')
+    axes.set_xlabel(reading.unit)
     axes.legend()
     return figure(plot, 'instances of each class')
 
 
-def _size_scatter(check: DataCheck) -> str:
+def _size_scatter(reading: Reading) -> str:
     plot, (left, right) = new_figure(columns=2)
-    for findings in check.findings:
+    for findings in reading.findings:
         if findings.sizes:
             left.scatter(*zip(*findings.sizes, strict=True), s=8, alpha=0.5, label=findings.name)
             right.hist([w / h for w, h in findings.sizes], bins=30, alpha=0.5)
@@ -36,9 +36,9 @@ def _size_scatter(check: DataCheck) -> str:
     return figure(plot, 'sizes and aspects of the images')
 
 
-def _samples(check: DataCheck) -> str:
+def _samples(samples: list[Sample]) -> str:
     out = []
-    for sample in check.samples[:SAMPLES]:
+    for sample in samples[:SAMPLES]:
         image = sample.draw()
         image.thumbnail((THUMBNAIL, THUMBNAIL))
         notes = ': ' + ', '.join(sample.problems) if sample.problems else ''
@@ -46,41 +46,44 @@ def _samples(check: DataCheck) -> str:
     return ''.join(out)
 
 
-def data_page(check: DataCheck) -> str:
-    """The whole page, self-contained."""
-    problems = [
+def _verdict(reading: Reading) -> str:
+    """Whether training would start, and what is in each split."""
+    fatal = reading.fatal
+    return (
+        f'<p class="bad">Training would fail: {escape(" ".join(fatal))}</p>'
+        if fatal
+        else '<p>Training would start.</p>'
+    ) + table(
+        ['split', 'images', 'instances'],
+        [[f.name, len(f.sizes), sum(f.instances.values())] for f in reading.findings],
+    )
+
+
+def _problems(reading: Reading) -> str:
+    """A row for each kind of problem of each split."""
+    rows = [
         [f.name, kind, len(where), REMEDIES[kind], ', '.join(where[:5])]
-        for f in check.findings
+        for f in reading.findings
         for kind, where in f.problems.items()
     ]
-    verdict = (
-        '<p class="bad">Training would fail: ' + ' '.join(check.fatal) + '</p>'
-        if check.fatal
-        else '<p>Training would start.</p>'
-    )
+    head = ['split', 'problem', 'count', 'in training', 'such as']
+    return table(head, rows) if rows else '<p>None found.</p>'
+
+
+def data_page(reading: Reading) -> str:
+    """The whole page, self-contained."""
+    samples = reading.worst_samples()
+    shown = min(SAMPLES, len(samples))
     return page(
-        f'{check.folder}: {check.layout} layout',
+        f'{reading.folder}: {reading.layout} layout',
         [
+            ('Verdict', _verdict(reading)),
+            ('Problems', _problems(reading)),
+            ('Classes', _class_histogram(reading)),
+            ('Sizes', _size_scatter(reading)),
             (
-                'Verdict',
-                verdict
-                + table(
-                    ['split', 'images', 'instances'],
-                    [[f.name, len(f.sizes), sum(f.instances.values())] for f in check.findings],
-                ),
-            ),
-            (
-                'Problems',
-                table(['split', 'problem', 'count', 'in training', 'such as'], problems)
-                if problems
-                else '<p>None found.</p>',
-            ),
-            ('Classes', _class_histogram(check)),
-            ('Sizes', _size_scatter(check)),
-            (
-                f'Images with their labels, the worst first ({min(SAMPLES, len(check.samples))} of '
-                f'{len(check.samples)})',
-                _samples(check),
+                f'Images with their labels, the worst first ({shown} of {len(samples)})',
+                _samples(samples),
             ),
         ],
     )

@@ -10,11 +10,12 @@ import numpy as np
 from mmengine.config import Config, ConfigDict
 from PIL import Image
 
-from ..config.data_sets import innermost_dataset
-from ..data.folder import Reading
+from ..config.data_sets import innermost_dataset, point_to_folder
+from ..data.folder import read_for_evaluation
+from ..data.reading import Progress, Reading
 from ..errors import ArgumentError
 from ..report.results import ImageResult, Results
-from .used_data import UsedData
+from .used_data import UsedData, point_to_used_data, used_data_folder
 
 
 class Task:
@@ -34,10 +35,10 @@ class Task:
 
     # Its data
 
-    def fits(
+    def misfit(
         self, cfg: Config, folder: Path, loaders: tuple[str, ...], ignore_zero: bool | None
-    ) -> bool:
-        """Whether ``folder`` can be used as it is, told without opening an image.
+    ) -> str | None:
+        """Why ``folder`` cannot be used as it is, told without opening an image; None: it can.
 
         It can where it has the files that the config names below its own data root, and exactly
         the config's classes, in an order that the data set class reads rightly.
@@ -50,17 +51,71 @@ class Task:
         """
         raise NotImplementedError
 
-    def use_for_training(self, reading: Reading, folder: Path) -> UsedData:
-        """Write the usable labels into ``folder``; the settings that read them.
+    def fits(
+        self,
+        cfg: Config,
+        folder: Path,
+        loaders: tuple[str, ...],
+        ignore_zero: bool | None = None,
+    ) -> bool:
+        """Whether ``folder`` can be used as it is; the arguments are those of `misfit`."""
+        return self.misfit(cfg, folder, loaders, ignore_zero) is None
+
+    def point_as_it_is(self, cfg: Config, folder: Path, loaders: tuple[str, ...]) -> None:
+        """Let ``cfg`` read a folder that fits it.
 
         Args:
-            reading: of a folder, without a fatal reason.
-            folder: for the files to write, as `used_data.used_data_folder` makes it.
+            cfg: changed in place.
+            folder: as in `misfit`.
+            loaders: as in `misfit`.
+        """
+        point_to_folder(cfg, folder)
+
+    def fit(self, cfg: Config, reading: Reading, work_dir: Path) -> None:
+        """Let ``cfg`` train on a folder: its files, classes and class counts.
+
+        Args:
+            cfg: changed in place.
+            reading: of the folder.
+            work_dir: gets ``data/``, the labels that are used.
+
+        Raises:
+            ArgumentError: nothing in it can be used.
+        """
+        reading.stop_on_fatal()
+        point_to_used_data(cfg, self.training_data(reading, used_data_folder(work_dir)))
+
+    def training_data(self, reading: Reading, folder: Path) -> UsedData:
+        """Write the labels to train with into ``folder``; the settings that read them.
+
+        Args:
+            reading: without a fatal reason.
+            folder: of `used_data.used_data_folder`.
         """
         raise NotImplementedError
 
-    def use_for_evaluation(self, cfg: Config, reading: Reading, folder: Path) -> UsedData:
-        """The same for evaluating a model of the config's classes; the folder's are told by name.
+    def read_for_evaluation(
+        self, cfg: Config, folder: Path, ignore_zero: bool | None, progress: Progress
+    ) -> Reading:
+        """The reading of what a model is evaluated on.
+
+        Args:
+            cfg: the whole config, of the model.
+            folder: of labelled images.
+            ignore_zero: as in `misfit`.
+            progress: wraps the loop over the images.
+        """
+        return read_for_evaluation(folder, self.layout, ignore_zero=ignore_zero, progress=progress)
+
+    def evaluation_data(self, cfg: Config, reading: Reading, folder: Path) -> UsedData:
+        """Write the labels to evaluate on into ``folder``; the settings that read them.
+
+        Classes are told by their names: the model's may be others in number and order.
+
+        Args:
+            cfg: the whole config, of the model.
+            reading: of `read_for_evaluation`, without a fatal reason.
+            folder: of `used_data.used_data_folder`.
 
         Raises:
             ArgumentError: the folder has classes that the model does not know.

@@ -2,8 +2,152 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import mmap
+import re
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from ..config.data_sets import (
+    dataset_classes,
+    datasets,
+    head_class_counts,
+    innermost_dataset,
+    nested_dicts,
+    point_to_folder,
+    read_category_names,
+)
+from ..data.coco import Content, category_names
+from ..data.coco_reading import CocoPart, CocoReading
+from ..data.reading import Reading
+from ..errors import ArgumentError
 from .base import Task
+from .used_data import EVALUATORS, UsedData, check_known, metainfo, write_whole
 
 
 class DetectionData(Task):
     """The data part of `detection.Detection`."""
+
+    def misfit(
+        self, cfg: Config, folder: Path, loaders: tuple[str, ...], ignore_zero: bool | None
+    ) -> str | None:
+        """See `Task.misfit`."""
+        init_default_scope(cfg.default_scope)
+        pointed = copy.deepcopy(cfg)
+        point_to_folder(pointed, folder)
+        orders = set()
+        for loader in loaders:
+            found = list(datasets(pointed, (loader,)))
+            if not found:
+                return f'the data sets of {loader} have no data_root'
+            for dataset in found:
+                reason = _misfit(dataset, head_class_counts(cfg))
+                if reason is not None:
+                    return reason
+                orders.add(_class_order(dataset))
+            path = str(_annotation_file(found[0]))
+            for node in nested_dicts(pointed.get(EVALUATORS.get(loader, ''))):
+                if node.get('ann_file', path) != path:
+                    return f"the evaluator's ann_file is not that of {loader}"
+        # training may number the classes as its files do; a trained model has numbered them
+        trained = 'train_dataloader' in loaders
+        if len(orders) > 1 or (not trained and orders != {dataset_classes(found[0])}):
+            return 'the annotation files have their categories in another order'
+        return None
+
+    def point_as_it_is(self, cfg: Config, folder: Path, loaders: tuple[str, ...]) -> None:
+        """See `Task.point_as_it_is`; classes are named in the order of the annotation files."""
+        super().point_as_it_is(cfg, folder, loaders)
+        init_default_scope(cfg.default_scope)
+        order = _class_order(next(datasets(cfg, loaders)))
+        for dataset in datasets(cfg):
+            if dataset_classes(dataset) != order:
+                dataset['metainfo'] = {**(dataset.get('metainfo') or {}), 'classes': order}
+
+    def training_data(self, reading: Reading, folder: Path) -> UsedData:
+        """See `Task.training_data`."""
+        assert isinstance(reading, CocoReading) and reading.train and reading.val
+        classes = category_names(reading.train.content['categories'])
+        shared = dict(metainfo=metainfo(classes))
+        train = _written(reading.train, folder / 'train.json') | shared
+        val = _written(reading.val, folder / 'val.json') | shared
+        loaders = dict(train_dataloader=train, val_dataloader=val, test_dataloader=val)
+        return UsedData(loaders, len(classes), as_stored=reading.as_stored)
+
+    def evaluation_data(self, cfg: Config, reading: Reading, folder: Path) -> UsedData:
+        """See `Task.evaluation_data`."""
+        assert isinstance(reading, CocoReading) and reading.val
+        classes = dataset_classes(innermost_dataset(cfg, 'test_dataloader'))
+        if classes is None:
+            raise ArgumentError('the config names no classes (test_dataloader.dataset.metainfo)')
+        check_known(reading.folder, reading.classes, classes)
+        part = reading.val._replace(content=_in_classes(reading.val.content, classes))
+        settings = _written(part, folder / 'test.json')
+        return UsedData(dict(test_dataloader=settings), as_stored=reading.as_stored)
+
+
+def _annotation_file(dataset: dict[str, Any]) -> Path:
+    return Path(dataset['data_root'], dataset['ann_file'])
+
+
+def _class_order(dataset: dict[str, Any]) -> tuple[str, ...]:
+    """Names of the classes as mmdet numbers them: in the order of the annotation file."""
+    return tuple(read_category_names(_annotation_file(dataset)))
+
+
+def _misfit(dataset: dict[str, Any], head_counts: set[int]) -> str | None:
+    """Why the folder of a data set, pointed at it, cannot be used as it is.
+
+    Args:
+        dataset: its part of the config.
+        head_counts: every ``num_classes`` of the model.
+    """
+    if not str(dataset['type']).endswith('CocoDataset') or not dataset.get('ann_file'):
+        return f'its {dataset["type"]} reads no annotation file of COCO'
+    stated, path = dataset['ann_file'], _annotation_file(dataset)
+    if Path(stated).is_absolute():
+        return f'its annotation file {stated} is not below a data_root'
+    if not path.is_file():
+        return f'{stated} is not there'
+    try:
+        names = read_category_names(path)
+    except ArgumentError:
+        return f'{stated} is not in COCO format'
+    if sorted(dataset_classes(dataset) or ()) != sorted(names) or head_counts - {len(names)}:
+        return f'{stated} has other classes'
+    image = _first_image(path)
+    folder = (dataset.get('data_prefix') or {}).get('img') or ''
+    if image is None or not Path(dataset['data_root'], folder, image).is_file():
+        return f'{image} of {stated} is not in {folder or "the folder"}'
+    return None
+
+
+def _first_image(annotation_file: Path) -> str | None:
+    """The first file name in a COCO annotation file, which is not parsed for it."""
+    with (
+        open(annotation_file, 'rb') as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
+    ):
+        found = re.search(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")', text)
+        return None if found is None else json.loads(found[1])
+
+
+def _written(part: CocoPart, path: Path) -> dict[str, Any]:
+    """Write annotations to ``path``; the settings of a data set that reads them."""
+    write_whole(path, json.dumps(part.content))
+    return dict(data_root='', ann_file=str(path), data_prefix=dict(img=str(part.images.absolute())))
+
+
+def _in_classes(content: Content, classes: tuple[str, ...]) -> Content:
+    """The content in the categories of a model: its classes in their order, numbered from 1."""
+    numbers = {name: number for number, name in enumerate(classes, start=1)}
+    names = {c['id']: c['name'] for c in content['categories']}
+    annotations = [
+        {**a, 'category_id': numbers[names[a['category_id']]]} for a in content['annotations']
+    ]
+    categories = [dict(id=number, name=name) for name, number in numbers.items()]
+    return {**content, 'categories': categories, 'annotations': annotations}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ def set_random_states(states: dict[str, Any]) -> None:
 class _RestoringIterator:
     """An iterator over batches that calls ``restore`` when ``skipped`` of them have gone by."""
 
-    def __init__(self, batches: Iterator, skipped: int, restore: Callable[[], None]) -> None:
+    def __init__(self, batches: Any, skipped: int, restore: Callable[[], None]) -> None:
         self.batches, self.left, self.restore = batches, skipped, restore
 
     def __iter__(self) -> _RestoringIterator:
@@ -70,10 +70,12 @@ class ResumableCheckpointHook(CheckpointHook):
     """mmengine's CheckpointHook, with the random-number states of every process in the file.
 
     A resumed run then continues as the uninterrupted one would have (exactly so without loader
-    workers; workers are seeded anew). Validation leaves the generators as they were, so that it
+    workers; workers are seeded again). Validation leaves the generators as they were, so that it
     makes no difference whether it ran between two epochs.
 
-    Args: those of `mmengine.hooks.CheckpointHook`.
+    Args:
+        *args: those of `mmengine.hooks.CheckpointHook`.
+        **kwargs: the same.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -114,7 +116,7 @@ class ResumableCheckpointHook(CheckpointHook):
         if len(states) != get_world_size():
             print_log(
                 f'the checkpoint was written by {len(states)} processes, this run has '
-                f'{get_world_size()}: random numbers start anew',
+                f'{get_world_size()}: random numbers start from scratch',
                 logger='current',
             )
             return

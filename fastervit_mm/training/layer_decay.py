@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
-from ..network.backbone import FasterViT
 from ..errors import ArgumentError
+from ..network.backbone import FasterViT
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 _IN_LEVEL = re.compile(r'levels\.(\d+)\.(?:blocks\.(\d+)|(global_tokenizer)|(downsample))')

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dist import get_world_size
+from mmengine.registry import DATASETS, init_default_scope
 
 from ..errors import ArgumentError
 
 WARM_UP_SHARE = 0.1  # of the whole training, at most
 
 
-def scaled_scheduler(scheduler: dict[str, Any], factor: float, warm_up_limit: int) -> dict:
-    """A parameter scheduler's config for a training that is ``factor`` times as long.
+def training_images(cfg: Config) -> int:
+    """How many images an epoch of ``cfg`` goes through, before its data set filters any."""
+    init_default_scope(cfg.default_scope)
+    return len(DATASETS.build(cfg.train_dataloader.dataset))
 
-    A warm-up (a LinearLR that ends) keeps its length where that is at most ``warm_up_limit``
-    iterations; it is given in iterations.
+
+def scaled_scheduler(scheduler: dict[str, Any], factor: float, warm_up_limit: int) -> dict:
+    """A parameter scheduler's config for a training of another length.
+
+    A warm-up (a LinearLR that ends) is given in iterations and keeps its length where it can.
+
+    Args:
+        scheduler: its config, which stays as it is.
+        factor: new length over old.
+        warm_up_limit: iterations of a warm-up, at most.
     """
     new = dict(scheduler)
     if scheduler['type'] == 'LinearLR' and not scheduler.get('by_epoch', True):
@@ -35,9 +46,9 @@ def fit_schedule(cfg: Config, images: int, epochs: int | None, iters: int | None
 
     Args:
         cfg: changed in place.
-        images: training images, from which an epoch's iterations follow: a batch for each of the
-            processes that the launcher's WORLD_SIZE tells.
-        epochs, iters: at most one of them; both None keep the config's length.
+        images: training images, from which an epoch's iterations follow: a batch for each process.
+        epochs: wanted; None: see ``iters``.
+        iters: wanted, where ``epochs`` is None; both None keep the config's length.
 
     Raises:
         ArgumentError: both, or not positive.
@@ -47,7 +58,7 @@ def fit_schedule(cfg: Config, images: int, epochs: int | None, iters: int | None
     for name, value in (('--epochs', epochs), ('--iters', iters)):
         if value is not None and value < 1:
             raise ArgumentError(f'{name} is {value}; it must be at least 1')
-    batch = cfg.train_dataloader.batch_size * int(os.environ.get('WORLD_SIZE', 1))
+    batch = cfg.train_dataloader.batch_size * get_world_size()
     per_epoch = max(1, -(-images // batch))
     by_epoch = 'max_epochs' in cfg.train_cfg
     key = 'max_epochs' if by_epoch else 'max_iters'
@@ -64,7 +75,7 @@ def fit_schedule(cfg: Config, images: int, epochs: int | None, iters: int | None
     cfg.param_scheduler = [
         scaled_scheduler(s, new / old, limit) for s in cfg.get('param_scheduler') or []
     ]
-    _keep_poly_behind_warm_up(cfg)
+    _begin_decay_after_warm_up(cfg)
     interval = cfg.train_cfg.get('val_interval', 1)
     cfg.train_cfg.val_interval = max(1, min(interval, new))
     checkpoint = cfg.default_hooks.get('checkpoint')
@@ -73,7 +84,7 @@ def fit_schedule(cfg: Config, images: int, epochs: int | None, iters: int | None
     return total
 
 
-def _keep_poly_behind_warm_up(cfg: Config) -> None:
+def _begin_decay_after_warm_up(cfg: Config) -> None:
     """A decay in iterations begins where the warm-up ends."""
     ends = [
         s['end']

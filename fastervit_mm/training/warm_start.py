@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
-import os
+from functools import partial
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 
-from ..weights.checkpoint import load_file, network_entries
+from ..config.host import build_model
 from ..errors import ArgumentError
-from ..config.run_config import build_model
+from ..weights.published import network_entries
+from ..weights.safe_loading import load_file
+from .processes import in_main_process
 
 
 def model_shapes(cfg: Config) -> dict[str, torch.Size]:
     """Names and shapes of the model that ``cfg`` describes."""
     # Swin computes on what it builds, so it cannot be built without memory
     device = 'cpu' if 'Swin' in str(cfg.model.backbone.type) else 'meta'
-    with torch.device(device):
-        model = build_model(cfg)
+    model = build_model(cfg, device, init=False)
     return {name: value.shape for name, value in model.state_dict().items()}
 
 
 def start_from(cfg: Config, checkpoint: str, work_dir: Path) -> list[str]:
     """Let ``cfg`` start from what fits of ``checkpoint``; lines that say what was left out.
 
+    Args:
+        cfg: changed in place.
+        checkpoint: of the same backbone; the rest may have other shapes.
+        work_dir: gets ``data/start.pth``, what fits, written by the main process.
+
     Raises:
         ArgumentError: its backbone does not fit, or it is no checkpoint.
     """
+    path = work_dir / 'data' / 'start.pth'
+    lines = in_main_process(partial(_write_start, cfg, checkpoint, path))
+    cfg.load_from, cfg.resume = str(path), False
+    cfg.model.backbone.init_cfg = None
+    return lines
+
+
+def _write_start(cfg: Config, checkpoint: str, path: Path) -> list[str]:
+    """Write what fits of ``checkpoint`` to ``path``; lines that say what was left out."""
     entries = network_entries(load_file(checkpoint), prefix='')
     shapes = model_shapes(cfg)
     fitting = {n: v for n, v in entries.items() if n in shapes and shapes[n] == v.shape}
@@ -41,14 +56,8 @@ def start_from(cfg: Config, checkpoint: str, work_dir: Path) -> list[str]:
             f'its entries are missing or of another shape, such as {backbone[0]}; '
             'use the config that the checkpoint was trained with'
         )
-    folder = work_dir / 'data'
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / 'start.pth'
-    whole = path.with_suffix(f'.{os.getpid()}')  # every process of a distributed run writes it
-    torch.save(dict(state_dict=fitting), whole)
-    whole.replace(path)
-    cfg.load_from, cfg.resume = str(path), False
-    cfg.model.backbone.init_cfg = None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(dict(state_dict=fitting), path)
     lines = [f'{checkpoint}: {len(fitting)} of {len(shapes)} entries taken over']
     for what, names in (
         ('left out, of another shape (other classes)', reshaped),

@@ -1,0 +1,139 @@
+"""The reading of a folder in COCO's layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ..errors import ArgumentError
+from ..pictures import draw_objects
+from .coco import Content, category_names, hold_out, inspect_coco, match_validation
+from .findings import Findings
+from .layouts import CocoEvaluation, CocoLayout
+from .reading import HELD_OUT, SEED, Progress, Reading, Sample, open_image, problems_of
+
+
+class CocoPart(NamedTuple):
+    """Usable images and their objects.
+
+    Attributes:
+        images: their folder.
+        content: of an annotation file, as `coco.inspect_coco` leaves it.
+    """
+
+    images: Path
+    content: Content
+
+
+@dataclass
+class CocoReading(Reading):
+    """What is in a folder in COCO's layout.
+
+    Attributes:
+        splits: each that was read, whole, in the order of ``findings``.
+        train: what to learn from; None: nothing, as for an evaluation.
+        val: what to evaluate on; None: nothing, then a finding is fatal.
+    """
+
+    layout: ClassVar[str] = 'COCO'
+    unit: ClassVar[str] = 'objects'
+
+    splits: list[CocoPart]
+    train: CocoPart | None
+    val: CocoPart | None
+
+    @property
+    def as_stored(self) -> bool:
+        """Whether the annotations were made on images that were not turned as EXIF says."""
+        return any(findings.rotated['as stored'] for findings in self.findings)
+
+    def samples(self) -> Iterator[Sample]:
+        """The usable images of each split."""
+        turned = not self.as_stored
+        for part, findings in zip(self.splits, self.findings, strict=True):
+            labels = {c['id']: self.classes.index(c['name']) for c in part.content['categories']}
+            objects: dict[Any, list[Content]] = {}
+            for annotation in part.content['annotations']:
+                objects.setdefault(annotation['image_id'], []).append(annotation)
+            for image in part.content['images']:
+                path = part.images / image['file_name']
+                found = objects.get(image['id'], [])
+                yield Sample(
+                    path,
+                    problems_of(findings, image['file_name']),
+                    partial(_draw, path, found, labels, self.classes, turned),
+                )
+
+
+def _draw(
+    path: Path,
+    annotations: list[Content],
+    labels: dict[Any, int],
+    classes: tuple[str, ...],
+    turned: bool,
+) -> Image.Image:
+    """An image with its objects.
+
+    Args:
+        path: of the image.
+        annotations: its objects.
+        labels: class index of each category's id.
+        classes: names.
+        turned: as EXIF says.
+    """
+    boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in (a['bbox'] for a in annotations)])
+    drawn = [labels[a['category_id']] for a in annotations]
+    return draw_objects(open_image(path, turned), boxes, drawn, classes)
+
+
+def _held_out(
+    part: CocoPart, findings: Findings, source: Path
+) -> tuple[CocoPart | None, CocoPart | None]:
+    """What of a split is for training, and what for validation; a fatal line where it is too few."""
+    if findings.fatal:
+        return None, None
+    try:
+        train, val = hold_out(part.content, HELD_OUT, SEED, source)
+    except ArgumentError as error:
+        findings.fatal.append(str(error))
+        return None, None
+    findings.note_held_out(len(val['images']))
+    return part._replace(content=train), part._replace(content=val)
+
+
+def read_coco(folder: Path, layout: CocoLayout, progress: Progress) -> CocoReading:
+    """Read every image and annotation of a folder; see `folder.read_folder`."""
+    found, content = inspect_coco('training', layout.train, decode=True, progress=progress)
+    train: CocoPart | None = CocoPart(layout.train.images, content)
+    splits, findings = [CocoPart(layout.train.images, content)], [found]
+    if layout.val is None:
+        train, val = _held_out(splits[0], found, layout.train.annotations)
+    else:
+        val_found, val_content = inspect_coco(
+            'validation', layout.val, decode=True, progress=progress
+        )
+        val_content = match_validation(layout, (found, content), (val_found, val_content))
+        val = CocoPart(layout.val.images, val_content)
+        splits.append(val)
+        findings.append(val_found)
+    names = [name for part in splits for name in category_names(part.content['categories'])]
+    return CocoReading(folder, tuple(dict.fromkeys(names)), findings, splits, train, val)
+
+
+def read_coco_evaluation(
+    folder: Path, evaluation: CocoEvaluation, progress: Progress
+) -> CocoReading:
+    """Read what of a folder a model is evaluated on; see `folder.read_for_evaluation`."""
+    split, held_out = evaluation
+    name = 'training' if held_out else 'evaluation'
+    findings, content = inspect_coco(name, split, decode=True, progress=progress)
+    whole = CocoPart(split.images, content)
+    val = _held_out(whole, findings, split.annotations)[1] if held_out else whole
+    classes = category_names(content['categories'])
+    return CocoReading(folder, classes, [findings], [whole], None, val)

@@ -1,0 +1,122 @@
+"""What reading a folder of labelled images gives, whichever its layout."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ..errors import ArgumentError
+from .findings import REMEDIES, Findings
+
+HELD_OUT = 0.2  # of the training images, where a folder has no validation split
+SEED = 0
+
+Progress = Callable[[Iterable], Iterable]
+
+
+class Sample(NamedTuple):
+    """An image with its labels.
+
+    Attributes:
+        path: of the image.
+        problems: kinds of what is wrong with it.
+        draw: gives it with its labels drawn, as training reads them.
+    """
+
+    path: Path
+    problems: list[str]
+    draw: Callable[[], Image.Image]
+
+
+@dataclass
+class Reading(ABC):
+    """What is in a folder.
+
+    Attributes:
+        folder: that was read.
+        classes: names.
+        findings: of each split that was read.
+        layout: of the folder.
+        unit: what the instances of a class are.
+    """
+
+    layout: ClassVar[str]
+    unit: ClassVar[str]
+
+    folder: Path
+    classes: tuple[str, ...]
+    findings: list[Findings]
+
+    @property
+    def fatal(self) -> list[str]:
+        """Why training would fail."""
+        return [reason for findings in self.findings for reason in findings.fatal]
+
+    def stop_on_fatal(self) -> None:
+        """Raise ArgumentError with the first reason for which training would fail."""
+        for reason in self.fatal:
+            raise ArgumentError(reason)
+
+    def class_counts(self) -> dict[str, list[int]]:
+        """For each class, its instances in each split."""
+        return {name: [f.instances[name] for f in self.findings] for name in self.classes}
+
+    @abstractmethod
+    def samples(self) -> Iterator[Sample]:
+        """The usable images of each split."""
+
+    def worst_samples(self) -> list[Sample]:
+        """All samples, those with the most kinds of problems first."""
+        return sorted(self.samples(), key=lambda sample: -len(sample.problems))
+
+    def lines(self) -> list[str]:
+        """For a log: images, notes and problems of each split, and the classes."""
+        lines = []
+        for findings in self.findings:
+            lines.append(f'{findings.name}: {len(findings.sizes)} images')
+            lines += [f'  {line}' for line in findings.lines()]
+        return [*lines, f'{len(self.classes)} classes: {", ".join(self.classes)}']
+
+    def tables(self) -> Iterator[tuple[str, list[list[Any]]]]:
+        """Headings and rows: splits, classes, problems."""
+        yield (
+            f'{self.folder}: {self.layout} layout, {len(self.classes)} classes',
+            [
+                [f.name, f'{len(f.sizes)} images', f'{sum(f.instances.values())} {self.unit}']
+                for f in self.findings
+            ],
+        )
+        yield (
+            'classes (in each split)',
+            [[name, *counts] for name, counts in self.class_counts().items()],
+        )
+        yield (
+            'problems',
+            [
+                [f.name, len(where), kind, REMEDIES[kind], ', '.join(where[:3])]
+                for f in self.findings
+                for kind, where in f.problems.items()
+            ]
+            or [['none']],
+        )
+
+
+def problems_of(findings: Findings, name: str) -> list[str]:
+    """Kinds of problems whose lines name the file ``name``."""
+    return [
+        kind
+        for kind, lines in findings.problems.items()
+        if any(line == name or line.startswith((f'{name}:', f'{name},')) for line in lines)
+    ]
+
+
+def open_image(path: Path, turned: bool) -> np.ndarray:
+    """(H, W, 3) RGB as training reads it, ``turned`` as EXIF says or as stored."""
+    with Image.open(path) as image:
+        return np.asarray((ImageOps.exif_transpose(image) if turned else image).convert('RGB'))

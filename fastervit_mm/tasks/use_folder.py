@@ -1,0 +1,137 @@
+"""``--data FOLDER``: use this folder, as it is where it fits the config, or else fitted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ..data.folder import read_folder
+from ..data.reading import Progress
+from ..errors import FileError
+from ..training.processes import in_main_process
+from . import task_of
+from .used_data import UsedData, point_to_used_data, used_data_folder
+
+# what to do to a config, and what to say about it; None: use the folder as it is
+Found = tuple[UsedData | None, list[str]]
+
+
+def training_loaders(cfg: Config) -> tuple[str, ...]:
+    """Names of the loaders that training uses."""
+    return ('train_dataloader', 'val_dataloader') if cfg.get('val_cfg') else ('train_dataloader',)
+
+
+def train_on(
+    cfg: Config, folder: Path, *, ignore_zero: bool | None = None, progress: Progress = iter
+) -> list[str]:
+    """Let ``cfg`` train on ``folder``; lines that say what was found there.
+
+    Where its files fit the config, no image is opened and nothing is written. Otherwise the main
+    process reads it, and the others wait for what it found.
+
+    Args:
+        cfg: changed in place: files, and where these do not fit, classes and class counts too.
+        folder: of labelled images, in the layout that the config's task learns from.
+        ignore_zero: label 0 of label maps means "unlabelled"; None: told from the folder.
+        progress: wraps each loop over images, such as tqdm.
+
+    Raises:
+        ArgumentError: nothing in it can be used.
+        FileError: it is not a folder, or lacks its images.
+    """
+    return _use(cfg, folder, training_loaders(cfg), ignore_zero, partial(_read, progress=progress))
+
+
+def evaluate_on(
+    cfg: Config, folder: Path, *, ignore_zero: bool | None = None, progress: Progress = iter
+) -> list[str]:
+    """Let ``cfg`` evaluate its model on ``folder``; lines that say what was found there.
+
+    That is the validation split. Where there is none, it is the share that training holds out of
+    images that are named for training, or all images where no name says so.
+
+    Args:
+        cfg: changed in place: the files of its test loader.
+        folder: as in `train_on`; its classes must be some of the model's.
+        ignore_zero: as in `train_on`.
+        progress: as in `train_on`.
+
+    Raises:
+        ArgumentError: nothing in it can be used, or it has classes that the model does not know.
+        FileError: as in `train_on`.
+    """
+    read = partial(_read_for_evaluation, progress=progress)
+    return _use(cfg, folder, ('test_dataloader',), ignore_zero, read)
+
+
+def _read(cfg: Config, folder: Path, ignore_zero: bool | None, progress: Progress) -> Found:
+    """Read all of ``folder``, and write what is used of it."""
+    task = task_of(cfg)
+    reading = read_folder(folder, task.layout, ignore_zero=ignore_zero, progress=progress)
+    reading.stop_on_fatal()
+    used = task.training_data(reading, used_data_folder(Path(cfg.work_dir)))
+    return used, reading.lines()
+
+
+def _read_for_evaluation(
+    cfg: Config, folder: Path, ignore_zero: bool | None, progress: Progress
+) -> Found:
+    """The same of what a model is evaluated on."""
+    task = task_of(cfg)
+    reading = task.read_for_evaluation(cfg, folder, ignore_zero, progress)
+    reading.stop_on_fatal()
+    used = task.evaluation_data(cfg, reading, used_data_folder(Path(cfg.work_dir)))
+    return used, reading.lines()
+
+
+def _use(
+    cfg: Config,
+    folder: Path,
+    loaders: tuple[str, ...],
+    ignore_zero: bool | None,
+    read: Callable[[Config, Path, bool | None], Found],
+) -> list[str]:
+    """Point ``cfg`` at ``folder``; lines that say how.
+
+    Args:
+        cfg: changed in place.
+        folder: of labelled images.
+        loaders: names of the loaders that will be used.
+        ignore_zero: as in `train_on`.
+        read: what is done where the folder does not fit.
+    """
+    if not folder.is_dir():
+        raise FileError(f'--data {folder} is not a folder')
+    used, lines = in_main_process(partial(_look, cfg, folder, loaders, ignore_zero, read))
+    if used is None:
+        task_of(cfg).point_as_it_is(cfg, folder, loaders)
+    else:
+        point_to_used_data(cfg, used)
+    return lines
+
+
+def _look(
+    cfg: Config,
+    folder: Path,
+    loaders: tuple[str, ...],
+    ignore_zero: bool | None,
+    read: Callable[[Config, Path, bool | None], Found],
+) -> Found:
+    """See whether ``folder`` fits, and read it where it does not."""
+    start = time.perf_counter()
+    reason = task_of(cfg).misfit(cfg, folder, loaders, ignore_zero)
+    if reason is None:
+        seconds = time.perf_counter() - start
+        line = f'--data {folder} fits the config: used as it is (looked at in {seconds:.1f} s)'
+        return None, [line]
+    used, lines = read(cfg, folder, ignore_zero)
+    seconds = time.perf_counter() - start
+    line = (
+        f'--data {folder} is not what the config reads ({reason}): all of it was read (in '
+        f'{seconds:.1f} s), and the labels that are used are in {cfg.work_dir}/data'
+    )
+    return used, [line, *lines]

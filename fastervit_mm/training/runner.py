@@ -1,0 +1,90 @@
+"""From a config to an mmengine Runner, for both host libraries and any device."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from ..config.reading import check_checkpoint
+from ..errors import ArgumentError
+from .processes import has_accelerator, say, start_processes
+
+
+def request_amp(cfg: Config) -> None:
+    """Train in mixed precision, whatever the config says."""
+    if cfg.optim_wrapper.get('type', 'OptimWrapper') == 'OptimWrapper':
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def request_resume(cfg: Config, resume: str) -> None:
+    """Resume from a checkpoint; 'auto': from the last one in the work dir, if there is one."""
+    cfg.resume = True
+    cfg.load_from = None if resume == 'auto' else check_checkpoint(resume)
+
+
+def has_checkpoint(work_dir: str) -> bool:
+    """Whether a run in ``work_dir`` has left something to resume."""
+    return (Path(work_dir) / 'last_checkpoint').is_file()
+
+
+def request_auto_scale_lr(cfg: Config) -> None:
+    """Scale the learning rate by the real batch over the config's base batch.
+
+    Raises:
+        ArgumentError: the config states no base batch.
+    """
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise ArgumentError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
+    cfg.auto_scale_lr.enable = True
+
+
+def request_tensorboard(cfg: Config) -> None:
+    """Write curves for TensorBoard too, beside the log.
+
+    Raises:
+        ArgumentError: tensorboard is not installed.
+    """
+    if importlib.util.find_spec('tensorboard') is None:
+        raise ArgumentError('--tensorboard needs the package tensorboard: pip install tensorboard')
+    cfg.visualizer.vis_backends = [*cfg.visualizer.vis_backends, dict(type='TensorboardVisBackend')]
+
+
+def fit_to_device(cfg: Config) -> None:
+    """Replace what only works with an accelerator where there is none; says so once.
+
+    Mixed precision becomes fp32. A distributed run synchronises by gloo, and its BatchNorm normalises
+    per process, because SyncBN takes no CPU tensors; only running statistics are averaged.
+    """
+    if has_accelerator():
+        return
+    wrapper = cfg.get('optim_wrapper')
+    if wrapper is not None and wrapper.get('type') == 'AmpOptimWrapper':
+        say('warning: no accelerator here: training in fp32 instead of mixed precision')
+        wrapper.type = 'OptimWrapper'
+        for key in ('loss_scale', 'dtype', 'use_fsdp'):
+            wrapper.pop(key, None)
+    if cfg.get('launcher', 'none') != 'none':
+        cfg.sync_bn = None
+        cfg.model_wrapper_cfg = ConfigDict(
+            type='MMDistributedDataParallel',
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
+        # the running statistics are averaged after each epoch instead
+        cfg.default_hooks.sync_buffers = dict(type='SyncBuffersHook')
+        cfg.env_cfg.dist_cfg = dict(backend='gloo')
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The Runner of ``cfg``: its own type where it names one, such as FlexibleRunner."""
+    start_processes(cfg)
+    fit_to_device(cfg)
+    runner_type: Any = cfg.get('runner_type')
+    return Runner.from_cfg(cfg) if runner_type is None else RUNNERS.build(cfg)
