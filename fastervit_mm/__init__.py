@@ -12,8 +12,8 @@ except ImportError as error:
         'never both in one environment'
     ) from error
 
-from .network.backbone import FasterViT
 from .inference.fusing import fuse
+from .network.backbone import FasterViT
 from .registry import HOOKS, MODELS
 from .variants import VARIANTS, Variant
 from .version import __version__

@@ -1,4 +1,4 @@
-"""Errors a user can mend: their message is one line that says what came and what is allowed.
+"""Errors a user can fix: their message is one line that says what came and what is allowed.
 
 The command-line tools print that line and leave with status 1; anything else is a defect of ours
 and keeps its traceback.
@@ -11,15 +11,18 @@ from collections.abc import Callable
 
 
 class UserError(Exception):
-    """Base of the errors a user can mend."""
+    """Base of the errors a user can fix."""
 
 
 class ArgumentError(UserError, ValueError):
-    """An argument or a file's content that is not allowed."""
+    """An argument, an option or a setting of a config that is not allowed."""
 
 
-class FileError(UserError, OSError):
-    """A file that is not there or cannot be had."""
+class FileError(UserError, OSError, ValueError):
+    """A file that is not there, cannot be had, or does not hold what it should.
+
+    A `ValueError` too, as `io.UnsupportedOperation` is: a file's content is a value.
+    """
 
 
 def exit_on_user_error(main: Callable[[], None]) -> None:

@@ -18,7 +18,7 @@ NUM_STAGES = 4
 
 @dataclass(frozen=True)
 class Variant:
-    """One network, in the words of the published constructor.
+    """One network, as the keyword arguments of the published constructor describe it.
 
     Args:
         dim: channels of stage 0; stage i has ``dim * 2**i``.
@@ -33,8 +33,6 @@ class Variant:
         do_propagation: add the carrier tokens to the map after the last block of a HAT stage.
         drop_path_rate: drop path of the last block; it rises linearly from 0.
         weights: file name of the published ImageNet weights; empty where there are none.
-        resolution: side of the images the published weights were trained on, in px.
-        crop_pct: published share of the image kept by the centre crop in classification.
     """
 
     dim: int
@@ -49,8 +47,6 @@ class Variant:
     do_propagation: bool = False
     drop_path_rate: float = 0.0
     weights: str = ''
-    resolution: int = 224
-    crop_pct: float = 1.0
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -64,7 +60,7 @@ _21K = Variant(
     64,
     (3, 3, 12, 5),
     (4, 8, 16, 32),
-    (7, 7, 14, 7),
+    window_size=(7, 7, 14, 7),
     hat=(False,) * 4,
     drop_path_rate=0.42,
     **_SCALED,
@@ -78,7 +74,6 @@ VARIANTS: dict[str, Variant] = {
         (2, 4, 8, 16),
         drop_path_rate=0.2,
         weights='fastervit_0_224_1k.pth.tar',
-        crop_pct=0.875,
     ),
     'fastervit_1': Variant(
         80,
@@ -132,32 +127,32 @@ VARIANTS: dict[str, Variant] = {
         **_SCALED,
         weights='fastervit_6_224_1k.pth.tar',
     ),
-    'fastervit_4_21k_224': replace(_21K, weights='fastervit_4_21k_224_w14.pth.tar', crop_pct=0.95),
+    'fastervit_4_21k_224': replace(_21K, weights='fastervit_4_21k_224_w14.pth.tar'),
     'fastervit_4_21k_384': replace(
-        _21K, weights='fastervit_4_21k_384_w24.pth.tar', resolution=384, window_size=(7, 7, 24, 12)
+        _21K, weights='fastervit_4_21k_384_w24.pth.tar', window_size=(7, 7, 24, 12)
     ),
     'fastervit_4_21k_512': replace(
-        _21K, weights='fastervit_4_21k_512_w32.pth.tar', resolution=512, window_size=(7, 7, 32, 16)
+        _21K, weights='fastervit_4_21k_512_w32.pth.tar', window_size=(7, 7, 32, 16)
     ),
     'fastervit_4_21k_768': replace(
-        _21K,
-        weights='fastervit_4_21k_768_w48.pth.tar',
-        resolution=768,
-        window_size=(7, 7, 48, 24),
-        crop_pct=0.93,
+        _21K, weights='fastervit_4_21k_768_w48.pth.tar', window_size=(7, 7, 48, 24)
     ),
 }
 """Every published network by name."""
 
 _PER_STAGE = ('depths', 'num_heads', 'window_size', 'hat')
-_WORDS = [f.name for f in fields(Variant) if f.name not in ('weights', 'resolution', 'crop_pct')]
+_KEYS = [f.name for f in fields(Variant) if f.name != 'weights']
 
 
 def per_stage(name: str, value: int | Sequence[int]) -> tuple[int, ...]:
     """``value`` once for each of the four stages.
 
+    Args:
+        name: of the argument, for the message.
+        value: one value, or four.
+
     Raises:
-        ValueError: a sequence of another length than four.
+        ArgumentError: a sequence of another length than four.
     """
     if isinstance(value, (int, float)):
         return (value,) * NUM_STAGES
@@ -175,27 +170,27 @@ def _did_you_mean(word: str, known: Sequence[str]) -> str:
 
 
 def _from_dict(arch: Mapping[str, Any]) -> Variant:
-    unknown = [word for word in arch if word not in _WORDS]
+    unknown = [key for key in arch if key not in _KEYS]
     if unknown:
         raise ArgumentError(
             f'arch has the unknown word {unknown[0]!r}; '
-            f'{_did_you_mean(unknown[0], _WORDS)}allowed: {", ".join(_WORDS)}'
+            f'{_did_you_mean(unknown[0], _KEYS)}allowed: {", ".join(_KEYS)}'
         )
-    missing = [word for word in ('dim', 'in_dim', 'depths', 'num_heads') if word not in arch]
+    missing = [key for key in ('dim', 'in_dim', 'depths', 'num_heads') if key not in arch]
     if missing:
         raise ArgumentError(
             f'arch lacks {", ".join(missing)}; a dict needs dim, in_dim, depths and '
             'num_heads (the other words have defaults)'
         )
-    words = dict(arch)
-    for name in _PER_STAGE:
-        if name in words:
-            words[name] = per_stage(f'arch[{name!r}]', words[name])
-    return Variant(**words)
+    values = dict(arch)
+    for key in _PER_STAGE:
+        if key in values:
+            values[key] = per_stage(f'arch[{key!r}]', values[key])
+    return Variant(**values)
 
 
 def _check(variant: Variant) -> None:
-    """Raise ValueError for a description that no network can have."""
+    """Raise an ArgumentError for a description that no network can have."""
     if min(variant.dim, variant.in_dim) < 1 or variant.mlp_ratio <= 0:
         raise ArgumentError(
             f'dim, in_dim and mlp_ratio are {variant.dim}, {variant.in_dim} and '
@@ -238,13 +233,13 @@ def resolve_variant(
     """The network that ``arch`` names or describes, with what the caller overrides.
 
     Args:
-        arch: a name of ``VARIANTS``, or a dict in the published constructor's words.
+        arch: a name of ``VARIANTS``, or a dict of the published constructor's keyword arguments.
         window_size: tokens, one value or one per stage; None: the variant's own.
         ct_size: tokens; None: the variant's own.
         drop_path_rate: None: the variant's own.
 
     Raises:
-        ValueError: an unknown name or word, or values that do not fit each other.
+        ArgumentError: an unknown name or keyword, or values that do not fit each other.
     """
     if isinstance(arch, Mapping):
         variant = _from_dict(arch)

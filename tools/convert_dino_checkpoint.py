@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
-from fastervit_mm.weights.checkpoint import LICENCE_NOTE
+from fastervit_mm.weights.download import LICENCE_NOTE
 from fastervit_mm.weights.released_dino import check_complete, convert_detector
 from fastervit_mm.errors import FileError, exit_on_user_error
 from fastervit_mm.config.run_config import build_model

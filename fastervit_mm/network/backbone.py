@@ -16,14 +16,13 @@ from timm.layers import LayerNorm2d, trunc_normal_
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..weights.checkpoint import load_pretrained
-from .convolution import PatchEmbed
 from ..errors import ArgumentError
-from .hierarchical_attention import CarrierTokens
-from .positions import POSITION_UNITS
 from ..registry import MODELS
-from .stages import ConvStage, WindowStage
 from ..variants import NUM_STAGES, Variant, resolve_variant
+from ..weights.published import load_pretrained
+from .convolution import PatchEmbed
+from .positions import POSITION_UNITS
+from .stages import ConvStage, WindowStage
 from .windows import CARRIER_POOLINGS
 
 TAKES_NO_WEIGHTS = 'the backbone is fused and takes no weights; load them, then call fuse'
@@ -50,12 +49,57 @@ def _check_out_indices(out_indices: Sequence[int]) -> tuple[int, ...]:
 
 
 def drop_path_rates(depths: Sequence[int], last: float) -> list[list[float]]:
-    """Per stage and block: rising linearly from 0 at the network's first block to ``last``."""
-    behind = max(sum(depths) - 1, 1)
+    """Per stage and block: rising linearly from 0 at the network's first block to ``last``.
+
+    timm has the same, but not yet in the oldest release that we take.
+    """
+    steps = max(sum(depths) - 1, 1)
     return [
-        [last * (sum(depths[:i]) + j) / behind for j in range(depth)]
+        [last * (sum(depths[:i]) + j) / steps for j in range(depth)]
         for i, depth in enumerate(depths)
     ]
+
+
+def _build_stages(
+    variant: Variant,
+    count: int,
+    *,
+    carrier_pooling: str,
+    position_unit: str,
+    pad_all_stages: bool,
+    with_cp: bool,
+) -> nn.ModuleList:
+    """The first ``count`` stages, each but the last with the step to the next."""
+    stages = nn.ModuleList()
+    rates = drop_path_rates(variant.depths, variant.drop_path_rate)
+    for i in range(count):
+        dim, window = variant.channels[i], variant.window_size[i]
+        stage: ConvStage | WindowStage
+        if i < 2:
+            stage = ConvStage(
+                dim,
+                rates[i],
+                pad_window=window if pad_all_stages else None,
+                with_downsample=i < count - 1,
+                with_cp=with_cp,
+            )
+        else:
+            stage = WindowStage(
+                dim,
+                variant.num_heads[i],
+                rates[i],
+                window=window,
+                ct_size=variant.ct_size if variant.hat[i] else None,
+                carrier_pooling=carrier_pooling,
+                do_propagation=variant.do_propagation,
+                mlp_ratio=variant.mlp_ratio,
+                layer_scale=variant.layer_scale,
+                position_unit=position_unit,
+                with_downsample=i < count - 1,
+                with_cp=with_cp,
+            )
+        stages.append(stage)
+    return stages
 
 
 @MODELS.register_module()
@@ -63,14 +107,14 @@ class FasterViT(BaseModule):
     """FasterViT (arXiv 2306.06189) for dense prediction.
 
     Stage i has ``dim * 2**i`` channels and stride ``4 * 2**i``. Its map is taken before the
-    downsampling behind it and has ceil(./2) of the image's height and width as often as the
-    stride says. Stages behind the last emitted one are not built. Parameter names are the
+    downsampling after it and has ceil(./2) of the image's height and width as often as the
+    stride says. Stages after the last emitted one are not built. Parameter names are the
     published ones.
 
     Args:
-        arch: a name of `variants.VARIANTS`, or a dict in the published constructor's words
-            (dim, in_dim, depths, num_heads are needed; defaults: window_size 7, ct_size 2,
-            mlp_ratio 4, hat in stage 2 only, layer_scale None, do_propagation False,
+        arch: a name of `variants.VARIANTS`, or a dict of the published constructor's keyword
+            arguments (dim, in_dim, depths, num_heads are needed; defaults: window_size 7,
+            ct_size 2, mlp_ratio 4, hat in stage 2 only, layer_scale None, do_propagation False,
             drop_path_rate 0). Default 'fastervit_0'.
         in_channels: channels of the image. Default 3.
         out_indices: stages whose maps are emitted, in this order. Default (0, 1, 2, 3).
@@ -88,7 +132,7 @@ class FasterViT(BaseModule):
             detector does. Default False.
         out_norm: norm ``norm{i}`` on each emitted map: 'ln2d', 'bn' or None. Default 'ln2d'.
         frozen_stages: -1 freezes nothing, 0 the stem, i = 1 .. 4 the stem, the stages below i,
-            the downsampling behind them and their output norms. Default -1.
+            the downsampling after them and their output norms. Default -1.
         norm_eval: keep BatchNorm layers in evaluation mode while training. Default False.
         with_cp: activation checkpointing of each block: less memory, more time. One training
             step of fastervit_2 (forward and backward, fp32, batch 1, 800×1280 px, CPU) peaked at
@@ -96,8 +140,9 @@ class FasterViT(BaseModule):
         channels_last: keep convolution weights channels-last, so that convolutions run so: faster in
             mixed precision on a GPU; on a CPU see ``docs/benchmarks.md``. Maps leave the backbone
             contiguous either way. Default False.
-        init_cfg: ``dict(type='Pretrained', checkpoint=PATH_OR_URL)`` loads published weights or
-            ours, see `checkpoint.load_pretrained`; None starts from random ones. Default None.
+        init_cfg: ``dict(type='Pretrained')`` loads the published weights of ``arch``; with
+            ``checkpoint=PATH_OR_URL`` those of a file, see `weights.published.load_pretrained`.
+            None starts from random ones. Default None.
 
     Attributes:
         out_channels, out_strides: of the emitted maps, in the order of ``out_indices``.
@@ -147,23 +192,16 @@ class FasterViT(BaseModule):
         self.fused = False
 
         self.patch_embed = PatchEmbed(in_channels, variant.in_dim, variant.dim)
-        depth = max(self.out_indices) + 1
-        build = partial(
-            self._build_stage,
+        self.levels = _build_stages(
             variant,
+            max(self.out_indices) + 1,
             carrier_pooling=carrier_pooling,
             position_unit=position_unit,
             pad_all_stages=pad_all_stages,
             with_cp=with_cp,
         )
-        self.levels = nn.ModuleList(
-            build(i, rates, with_downsample=i < depth - 1)
-            for i, rates in enumerate(
-                drop_path_rates(variant.depths, variant.drop_path_rate)[:depth]
-            )
-        )
+        norm = OUT_NORMS[out_norm]
         for i in self.out_indices:
-            norm = OUT_NORMS[out_norm]
             self.add_module(
                 f'norm{i}', nn.Identity() if norm is None else norm(variant.channels[i])
             )
@@ -171,48 +209,12 @@ class FasterViT(BaseModule):
             self.to(memory_format=torch.channels_last)
         self._freeze()
 
-    @staticmethod
-    def _build_stage(
-        variant: Variant,
-        i: int,
-        drop_paths: Sequence[float],
-        *,
-        carrier_pooling: str,
-        position_unit: str,
-        pad_all_stages: bool,
-        with_downsample: bool,
-        with_cp: bool,
-    ) -> nn.Module:
-        dim, window = variant.channels[i], variant.window_size[i]
-        if i < 2:
-            return ConvStage(
-                dim,
-                drop_paths,
-                pad_window=window if pad_all_stages else None,
-                with_downsample=with_downsample,
-                with_cp=with_cp,
-            )
-        carriers = partial(CarrierTokens, dim, window, variant.ct_size, carrier_pooling)
-        return WindowStage(
-            dim,
-            variant.num_heads[i],
-            drop_paths,
-            window=window,
-            carriers=carriers if variant.hat[i] else None,
-            do_propagation=variant.do_propagation,
-            mlp_ratio=variant.mlp_ratio,
-            layer_scale=variant.layer_scale,
-            position_unit=position_unit,
-            with_downsample=with_downsample,
-            with_cp=with_cp,
-        )
-
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(B, in_channels, H, W) -> for each of ``out_indices`` a map (B, C_i, H_i, W_i).
 
         Raises:
-            ValueError: an empty image, another number of channels, or in training a batch with a
-                single value per channel where BatchNorm needs more.
+            ValueError: an empty image, another number of channels, or from PyTorch, in training,
+                a batch that leaves a BatchNorm a single value per channel.
         """
         self._check_input(x)
         x = self.patch_embed(x)
@@ -239,32 +241,6 @@ class FasterViT(BaseModule):
                 f'the image batch has shape {tuple(x.shape)}; it must hold at least '
                 'one image of at least 1×1 px'
             )
-        stride = self._training_batch_norm_stride()
-        if stride is not None and batch * -(-height // stride) * -(-width // stride) == 1:
-            raise ArgumentError(
-                f'a batch of {batch} image of {height}×{width} px leaves BatchNorm, which is '
-                f'training at stride {stride}, a single value per channel; give a larger batch or '
-                'image, or set norm_eval=True'
-            )
-
-    def _training_batch_norm_stride(self) -> int | None:
-        """Stride of the coarsest map that a BatchNorm in training mode sees; None: none does."""
-        if not self.training:
-            return None
-        parts = [(4, self.patch_embed)]
-        parts += [
-            (4 * 2**i, level) for i, level in enumerate(self.levels[:2]) if level.pad_window is None
-        ]
-        parts += [(4 * 2**i, getattr(self, f'norm{i}')) for i in self.out_indices]
-        return max(
-            (
-                stride
-                for stride, part in parts
-                for m in part.modules()
-                if isinstance(m, _BatchNorm) and m.training
-            ),
-            default=None,
-        )
 
     def init_weights(self) -> None:
         """Random weights as published, then those of ``init_cfg`` where there is one.

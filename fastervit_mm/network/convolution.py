@@ -5,9 +5,14 @@ Attribute names are those of the published checkpoints.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import torch
 from timm.layers import DropPath, LayerNorm2d
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from .reparameterization import BATCH_NORMS
 
 
 def add_branch(x: Tensor, branch: Tensor) -> Tensor:
@@ -44,6 +49,14 @@ class PatchEmbed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.conv_down(x)
 
+    def reparameterize(self) -> Counter[str]:
+        """Each BatchNorm into the convolution before it."""
+        layers = self.conv_down
+        for conv, norm in ((0, 1), (3, 4)):
+            layers[conv] = fuse_conv_bn_eval(layers[conv], layers[norm])
+            layers[norm] = nn.Identity()
+        return Counter({BATCH_NORMS: 2})
+
 
 class ConvBlock(nn.Module):
     """x + DropPath(BN(conv(GELU(BN(conv(x)))))), (B, dim, H, W) -> the same shape.
@@ -65,6 +78,12 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         branch = self.act1(self.norm1(self.conv1(x)))
         return add_branch(x, self.drop_path(self.norm2(self.conv2(branch))))
+
+    def reparameterize(self) -> Counter[str]:
+        """Each BatchNorm into the convolution before it."""
+        self.conv1, self.norm1 = fuse_conv_bn_eval(self.conv1, self.norm1), nn.Identity()
+        self.conv2, self.norm2 = fuse_conv_bn_eval(self.conv2, self.norm2), nn.Identity()
+        return Counter({BATCH_NORMS: 2})
 
 
 class Downsample(nn.Module):

@@ -9,13 +9,18 @@ Source: FasterViT paper, section 3.3. Attribute names are those of the published
 
 from __future__ import annotations
 
+from collections import Counter
+
 import torch
-from timm.layers import DropPath, Mlp
+from timm.layers import DropPath
+from timm.layers import Mlp as TimmMlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .convolution import add_branch
-from .positions import PositionEmbedding, RelativePositionBias, TokenGrid
+from .positions import ConstantTable, PositionEmbedding, RelativePositionBias, TokenGrid
+from .reparameterization import LAYER_SCALES, LINEAR_LAYERS
+from .token_linear import TokenLinear
 from .windows import pool_carriers
 
 
@@ -32,11 +37,41 @@ def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor
     return scores.softmax(-1).to(query.dtype) @ value
 
 
+@torch.no_grad()
+def _scale_output(layer: nn.Linear, gamma: Tensor) -> None:
+    """Make ``layer`` give ``gamma`` times what it gave."""
+    layer.weight.mul_(gamma[:, None])
+    layer.bias.mul_(gamma)
+
+
+class Mlp(TimmMlp):
+    """timm's MLP, Linear -> GELU -> Linear, (..., dim) -> (..., dim), which can be rewritten.
+
+    Args:
+        dim: channels.
+        hidden: channels between the two layers.
+    """
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__(dim, hidden)
+
+    def scale_output(self, gamma: Tensor) -> None:
+        """Give ``gamma``, (dim,), times what it gave."""
+        _scale_output(self.fc2, gamma)
+
+    def reparameterize(self) -> Counter[str]:
+        """Its linear layers to oneDNN, the first with its GELU."""
+        self.fc1, self.act = TokenLinear(self.fc1, 'gelu'), nn.Identity()
+        self.fc2 = TokenLinear(self.fc2)
+        return Counter({LINEAR_LAYERS: 2})
+
+
 class Attention(nn.Module):
     """Multi-head self-attention with a relative position bias, (B, N, dim) -> (B, N, dim).
 
     Args:
-        dim: channels. num_heads: heads; it divides ``dim``.
+        dim: channels.
+        num_heads: heads; it divides ``dim``.
     """
 
     def __init__(self, dim: int, num_heads: int) -> None:
@@ -47,21 +82,39 @@ class Attention(nn.Module):
         self.pos_emb_funct = RelativePositionBias(num_heads)
 
     def forward(self, x: Tensor, grid: TokenGrid) -> Tensor:
-        """``x``'s last tokens are those of ``grid``; the ones in front of them get no bias."""
+        """``x``'s last tokens are those of ``grid``; carrier tokens before them get no bias."""
         batch, count, dim = x.shape
-        in_front = count - grid.coordinates.shape[0]
-        bias = self.pos_emb_funct(grid, in_front)
+        num_carriers = count - grid.coordinates.shape[0]
+        bias = self.pos_emb_funct(grid, num_carriers)
         qkv = self.qkv(x).reshape(batch, count, 3, self.num_heads, dim // self.num_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, N, head_dim)
         x = attention(query, key, value, bias[None])
         return self.proj(x.transpose(1, 2).reshape(batch, count, dim))
+
+    def scale_output(self, gamma: Tensor) -> None:
+        """Give ``gamma``, (dim,), times what it gave."""
+        _scale_output(self.proj, gamma)
+
+    @torch.no_grad()
+    def use_constant_bias(self, grid: TokenGrid, num_carriers: int) -> int:
+        """Compute the bias of ``grid`` once and for all; returns how many tables that are."""
+        bias = self.pos_emb_funct(grid, num_carriers)
+        self.pos_emb_funct = ConstantTable(bias.to(self.qkv.weight.dtype))
+        return 1
+
+    def reparameterize(self) -> Counter[str]:
+        """Its linear layers to oneDNN."""
+        self.qkv, self.proj = TokenLinear(self.qkv), TokenLinear(self.proj)
+        return Counter({LINEAR_LAYERS: 2})
 
 
 class CarrierTokens(nn.Module):
     """First carrier tokens of a stage: a depthwise 3×3 convolution, then average pooling.
 
     Args:
-        dim: channels. window: side of a window, px. ct_size: carrier tokens along a window.
+        dim: channels.
+        window: side of a window, px.
+        ct_size: carrier tokens along a window.
         pooling: 'aligned' or 'stretched', see `windows.carrier_positions`.
     """
 
@@ -97,7 +150,9 @@ class WindowBlock(nn.Module):
     """Attention and MLP of a window's tokens: (B*nW, w*w, dim) -> the same shape.
 
     Args:
-        dim: channels. num_heads: heads. mlp_ratio: hidden width of the MLP over ``dim``.
+        dim: channels.
+        num_heads: heads.
+        mlp_ratio: hidden width of the MLP over ``dim``.
         drop_path: probability of leaving a branch out, per window.
         layer_scale: initial value of the per-channel scales gamma3 and gamma4; None: no scales.
     """
@@ -122,18 +177,50 @@ class WindowBlock(nn.Module):
         self.gamma4 = layer_scale_parameter(dim, layer_scale)
 
     def attend(self, x: Tensor, grid: TokenGrid) -> Tensor:
-        """Steps of the window itself; carrier tokens, if any, stand in front of its tokens."""
+        """Steps of the window itself; carrier tokens, if any, stand before its tokens."""
         x = add_branch(x, self.drop_path(scaled(self.attn(self.norm1(x), grid), self.gamma3)))
         return add_branch(x, self.drop_path(scaled(self.mlp(self.norm2(x)), self.gamma4)))
 
     def forward(self, x: Tensor, grid: TokenGrid) -> Tensor:
         return self.attend(x + self.pos_embed(grid).to(x.dtype), grid)
 
+    @torch.no_grad()
+    def use_constant_tables(self, grid: TokenGrid, num_carriers: int) -> int:
+        """Compute the tables of a window, ``grid``, once and for all; returns how many.
+
+        Args:
+            grid: of a window's tokens.
+            num_carriers: carrier tokens of a window.
+        """
+        embedding = self.pos_embed(grid)
+        self.pos_embed = ConstantTable(embedding.to(self.norm1.weight.dtype))
+        return 1 + self.attn.use_constant_bias(grid, num_carriers)
+
+    def reparameterize(self) -> Counter[str]:
+        """Each layer scale into the linear layer whose output it multiplies."""
+        count = self._fold_scale('gamma3', self.attn) + self._fold_scale('gamma4', self.mlp)
+        return Counter({LAYER_SCALES: count})
+
+    def _fold_scale(self, name: str, branch: Attention | Mlp) -> int:
+        """The layer scale ``name``, where there is one, into ``branch``; returns how many."""
+        gamma = getattr(self, name)
+        if gamma is None:
+            return 0
+        branch.scale_output(gamma)
+        setattr(self, name, None)
+        return 1
+
 
 class HATBlock(WindowBlock):
     """A window block whose windows exchange carrier tokens.
 
-    Args: as `WindowBlock`'s; ``layer_scale`` also sets gamma1 and gamma2, the carriers' scales.
+    Args:
+        dim: channels.
+        num_heads: heads.
+        mlp_ratio: hidden width of both MLPs over ``dim``.
+        drop_path: probability of leaving a branch out, per window, or per image for carriers.
+        layer_scale: initial value of gamma1 and gamma2 too, the carriers' scales; None: no scales.
+        propagates: a stage's last block, whose carrier tokens `propagate` adds to the map.
     """
 
     def __init__(
@@ -144,10 +231,12 @@ class HATBlock(WindowBlock):
         mlp_ratio: float = 4,
         drop_path: float = 0.0,
         layer_scale: float | None = None,
+        propagates: bool = False,
     ) -> None:
         super().__init__(
             dim, num_heads, mlp_ratio=mlp_ratio, drop_path=drop_path, layer_scale=layer_scale
         )
+        self.propagates = propagates
         self.hat_pos_embed = PositionEmbedding(dim)
         self.hat_norm1 = nn.LayerNorm(dim)
         self.hat_attn = Attention(dim, num_heads)
@@ -174,3 +263,23 @@ class HATBlock(WindowBlock):
         both = self.attend(torch.cat((own.to(x.dtype), x), dim=1), grid)
         own, x = both.split((own.shape[1], x.shape[1]), dim=1)
         return x, own.reshape(carriers.shape)
+
+    def propagate(self, x: Tensor, carriers: Tensor, ct_size: int, window: int) -> Tensor:
+        """Add the carrier tokens to their windows: (B*nW, w*w, C), (B, nW*c*c, C) -> as the first.
+
+        Args:
+            x: windows.
+            carriers: window by window.
+            ct_size: carrier tokens along a window.
+            window: side of a window, px.
+        """
+        own = carriers.reshape(x.shape[0], -1, x.shape[-1])  # (B*nW, c*c, C)
+        return x + scaled(upsample_carriers(own, ct_size, window), self.gamma1)
+
+    def reparameterize(self) -> Counter[str]:
+        """As `WindowBlock`'s; the carriers' scales stay where gamma1 serves `propagate` too."""
+        done = super().reparameterize()
+        if not self.propagates:
+            done[LAYER_SCALES] += self._fold_scale('gamma1', self.hat_attn)
+            done[LAYER_SCALES] += self._fold_scale('gamma2', self.hat_mlp)
+        return done

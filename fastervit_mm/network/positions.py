@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -58,11 +58,13 @@ def token_grid(
     """Geometry of a grid of tokens.
 
     Args:
-        height, width: sides of the grid, in tokens.
+        height: rows of the grid, in tokens.
+        width: columns of the grid, in tokens.
         window: None stores the tokens in raster order; w stores them window by window, each w×w
             window in raster order (h and w are then multiples of it).
         unit: 'side' divides coordinates by half of each side, as the ImageNet weights were
             trained; 'token_count' by half of h*w on both axes, as the released detector was.
+        device: of the result.
     """
     if window is None:
         token = torch.arange(height * width, device=device)
@@ -116,10 +118,27 @@ class PositionEmbedding(PositionMLP):
 class RelativePositionBias(PositionMLP):
     """What is added to the score of query a and key b for where they are to each other."""
 
-    def forward(self, grid: TokenGrid, in_front: int = 0) -> Tensor:
-        """(heads, N', N') fp32 for the N tokens of ``grid`` and ``in_front`` tokens before them;
-        in 0 .. 16, and 0 for the latter.
+    def forward(self, grid: TokenGrid, num_carriers: int = 0) -> Tensor:
+        """(heads, N', N') fp32 for the N tokens of ``grid`` and ``num_carriers`` carrier tokens
+        before them; in 0 .. 16, and 0 for the latter.
         """
         table = 16 * torch.sigmoid(self.evaluate(grid.offsets))
         bias = table.t()[:, grid.pair_index]
-        return F.pad(bias, (in_front, 0, in_front, 0)) if in_front else bias
+        return F.pad(bias, (num_carriers, 0, num_carriers, 0)) if num_carriers else bias
+
+
+class ConstantTable(nn.Module):
+    """A position table computed once, in place of the MLP that computed it.
+
+    Args:
+        table: what the MLP gave.
+    """
+
+    table: Tensor
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__()
+        self.register_buffer('table', table)
+
+    def forward(self, *_: Any) -> Tensor:
+        return self.table

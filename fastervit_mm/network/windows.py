@@ -17,7 +17,7 @@ def pad_to_windows(x: Tensor, window: int) -> Tensor:
     return F.pad(x, (0, -width % window, 0, -height % window))
 
 
-def room_for_windows(x: Tensor, window: int) -> Tensor:
+def pad_for_windows(x: Tensor, window: int) -> Tensor:
     """(B, C, H, W) with zeros below and to the right, at least as `pad_to_windows` adds them.
 
     Compiled code adds the same everywhere: it would be compiled again for sizes without padding.
@@ -58,7 +58,10 @@ def from_windows(tokens: Tensor, window: int, height: int, width: int) -> Tensor
     """(B*nH*nW, w*w, C) -> (B, C, height, width), the inverse of `to_windows`, cropped.
 
     Args:
-        height, width: the map before padding, in px.
+        tokens: windows in raster order, and so their tokens.
+        window: side of a window, in px.
+        height: of the map before padding, in px.
+        width: of the map before padding, in px.
     """
     rows, columns = windows_along(height, window), windows_along(width, window)
     pixel = torch.arange(height * width, device=tokens.device)
@@ -76,7 +79,7 @@ def windows_along(side: int, window: int) -> int:
 
 
 def carrier_kernel(window: int, ct_size: int) -> int:
-    """Side, in px, of what a carrier token averages where two windows fit: the published rule's.
+    """Side, in px, of what a carrier token averages where two windows fit, by the published rule.
 
     It is never larger than a window.
     """
@@ -90,9 +93,11 @@ def carrier_positions(
 
     Args:
         side: the padded map's side, a multiple of ``window``, in px.
-        window: px. ct_size: carrier tokens along a window.
+        window: side of a window, in px.
+        ct_size: carrier tokens along a window.
         rule: 'aligned' keeps every carrier token on its own window at any size; 'stretched' is
             the published rule, whose kernels grow and drift into the neighbouring windows.
+        device: of the result.
     """
     count = ct_size * (side // window)
     index = torch.arange(count, device=device)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .checkpoint import load_file, network_entries, why_skipped
-from ..errors import ArgumentError
+from ..errors import FileError
 from ..variants import NUM_STAGES
+from .published import network_entries, why_skipped
+from .safe_loading import load_file
 
 # Ids of COCO's 80 categories among the 91 that its first paper listed.
 UNUSED_IDS = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
@@ -56,6 +57,7 @@ DECODER_LAYER = (
     (r'\.norm1\.', '.norms.1.'),
     (r'\.norm3\.', '.norms.2.'),
 )
+LAYER_RENAMES = {'encoder': ENCODER_LAYER, 'decoder': DECODER_LAYER}
 MLP_LAYER = re.compile(r'(bbox_head\.reg_branches\.\d+)\.layers\.(\d)\.')
 
 
@@ -63,7 +65,7 @@ def our_name(name: str) -> str | None:
     """Our name of a released entry; None: it repeats a head stored elsewhere.
 
     Raises:
-        ArgumentError: not an entry of a released detector.
+        FileError: not an entry of a released detector.
     """
     if re.match(r'^(class|bbox)_embed\.', name):
         return None
@@ -72,13 +74,8 @@ def our_name(name: str) -> str | None:
         if count:
             break
     else:
-        raise ArgumentError(f'{name} is not an entry of a released DINO detector')
-    layer = (
-        ENCODER_LAYER
-        if renamed.startswith('encoder.layers.')
-        else (DECODER_LAYER if renamed.startswith('decoder.layers.') else ())
-    )
-    for pattern, ours in layer:
+        raise FileError(f'{name} is not an entry of a released DINO detector')
+    for pattern, ours in LAYER_RENAMES.get(renamed.partition('.layers.')[0], ()):
         renamed, count = re.subn(pattern, ours, renamed)
         if count:
             break
@@ -108,10 +105,11 @@ def check_complete(converted: Mapping[str, Tensor], expected: Mapping[str, Tenso
     """The converted entries must be exactly those of the network they are for.
 
     Args:
+        converted: of `convert_detector`.
         expected: the network's state dict; shapes alone count.
 
     Raises:
-        ArgumentError: entries are missing, surplus or of another shape.
+        FileError: entries are missing, surplus or of another shape.
     """
     missing = [name for name in expected if name not in converted]
     surplus = [name for name in converted if name not in expected]
@@ -126,7 +124,7 @@ def check_complete(converted: Mapping[str, Tensor], expected: Mapping[str, Tenso
         if names
     ]
     if problems:
-        raise ArgumentError(
+        raise FileError(
             'the released file does not fill the released network: entries ' + '; '.join(problems)
         )
 
@@ -135,17 +133,16 @@ def convert_detector(path: Path) -> tuple[dict[str, Tensor], dict[str, list[str]
     """Our entries of the released detector at ``path``, and the names left out by reason.
 
     Raises:
-        ArgumentError: not such a detector; the message says what it looks like.
-        FileError: no such file.
+        FileError: no such file, or not such a detector; the message says what it looks like.
     """
     entries = network_entries(load_file(path), prefix='')
     classes = entries.get('transformer.decoder.class_embed.0.weight')
     if classes is None or 'backbone.0.patch_embed.conv_down.0.weight' not in entries:
-        raise ArgumentError(
+        raise FileError(
             f'{path} is not a released FasterViT DINO detector; it looks like {describe(entries)}'
         )
     if classes.shape[0] != 91:
-        raise ArgumentError(f'{path} has {classes.shape[0]} classes; a released detector has 91')
+        raise FileError(f'{path} has {classes.shape[0]} classes; a released detector has 91')
     converted: dict[str, Tensor] = {}
     skipped: dict[str, list[str]] = {}
     for name, value in entries.items():

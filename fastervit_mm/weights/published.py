@@ -1,135 +1,29 @@
-"""Loading weights: the published files as they are, by safe loading only, every entry accounted for.
+"""The published files: whose they are, what their entries are called, into which network they go.
 
-The published files are pickles of a dict with ``state_dict`` and training leftovers such as an
+They are pickles of a dict with ``state_dict`` and training leftovers such as an
 ``argparse.Namespace``; names may carry a ``module.`` prefix, and position tables derived from the
-weights are stored beside them.
+weights are stored beside them. Every entry is accounted for: loaded, left out for a stated reason,
+or an error.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import pickle
 import re
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import urlparse
 
-import torch
-from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..errors import ArgumentError, FileError
 from ..variants import NUM_STAGES, VARIANTS, WEIGHTS_URL
-
-LICENCE_NOTE = (
-    "NVIDIA's FasterViT weights are under their own non-commercial licence (NVIDIA "
-    'Source Code License-NC), not under the Apache-2.0 licence of this package'
-)
+from .download import fetch
+from .safe_loading import load_file
 
 _DERIVED = re.compile(r'\.relative_(bias|coords_table|position_index)$')
 _STORED_TWICE = re.compile(r'\.global_tokenizer\.to_global_feature\.')
 _CLASSIFIER = re.compile(r'^(norm|head)\.')
 _OUT_NORM = re.compile(r'^norm\d\.')
-
-
-def _under_name(function: Callable, module: str, name: str) -> Callable:
-    """``function`` under the name that a pickle calls it by."""
-
-    def renamed(*args: Any) -> Any:
-        return function(*args)
-
-    renamed.__module__, renamed.__name__, renamed.__qualname__ = module, name, name
-    return renamed
-
-
-def _history_attribute(owner: Any, name: str) -> Any:
-    """All that a checkpoint's ``getattr`` may ask for: the statistics of a HistoryBuffer."""
-    from mmengine.logging.history_buffer import HistoryBuffer
-
-    if owner is not HistoryBuffer or name.startswith('_'):
-        raise pickle.UnpicklingError('GLOBAL builtins.getattr was not an allowed global')
-    return getattr(owner, name)
-
-
-def harmless_classes() -> list[Any]:
-    """What safe loading may build besides tensors and plain containers; none of it runs code.
-
-    The published files hold an ``argparse.Namespace``, mmengine's the histories of logged values:
-    numpy arrays, pickled under the module names of numpy 1 or 2, in one class.
-    """
-    import numpy as np
-    from mmengine.logging.history_buffer import HistoryBuffer
-
-    # numpy 1.26 has a _core too, which is all but empty
-    core = np._core if np.__version__ >= '2' else np.core
-    functions = [
-        _under_name(getattr(core.multiarray, name), f'numpy.{module}.multiarray', name)
-        for module in ('core', '_core')
-        for name in ('_reconstruct', 'scalar')
-    ]
-    functions.append(_under_name(_history_attribute, 'builtins', 'getattr'))
-    array_types = [np.ndarray, np.dtype, *(type(np.dtype(t)) for t in ('f4', 'f8', 'i4', 'i8'))]
-    return [argparse.Namespace, HistoryBuffer, *functions, *array_types]
-
-
-def load_file(path: str | os.PathLike) -> Any:
-    """What ``torch.load`` gives for ``path``, on the CPU, without running code of the file.
-
-    Raises:
-        OSError: no such file.
-        ValueError: not a checkpoint, or one that safe loading refuses.
-    """
-    if not Path(path).is_file():
-        raise FileError(f'checkpoint {path} does not exist')
-    torch.serialization.add_safe_globals(harmless_classes())
-    try:
-        return torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # torch raises a dozen types for files that are no checkpoints
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        blocked = re.search(r'GLOBAL (\S+)', str(error))
-        if blocked:
-            reason = f'it holds the class {blocked[1]}, which safe loading refuses'
-        raise ArgumentError(
-            f'checkpoint {path} cannot be loaded ({type(error).__name__}): {reason}; '
-            'is it a complete PyTorch checkpoint?'
-        ) from None
-
-
-def fetch(checkpoint: str) -> Path:
-    """Path of ``checkpoint``; a URL is downloaded once, to torch.hub's folder.
-
-    Raises:
-        OSError: the download failed; the message says where to put the file by hand.
-    """
-    url = urlparse(checkpoint)
-    if url.scheme not in ('http', 'https'):
-        return Path(checkpoint.removeprefix('file://')).expanduser()
-    path = Path(torch.hub.get_dir()) / 'checkpoints' / Path(url.path).name
-    if is_main_process() and not path.is_file():
-        _download(checkpoint, path)
-    barrier()
-    if not path.is_file():  # another node, with a disk of its own
-        _download(checkpoint, path)
-    return path
-
-
-def _download(url: str, path: Path) -> None:
-    print_log(f'downloading {url} to {path}', logger='current')
-    if url.startswith(WEIGHTS_URL):
-        print_log(LICENCE_NOTE, logger='current')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        torch.hub.download_url_to_file(url, str(path))
-    except OSError as error:  # urllib's errors among them
-        raise FileError(
-            f'cannot download {url} ({error}); fetch it elsewhere and put it at {path}, '
-            'or give its path as init_cfg.checkpoint '
-            '(--cfg-options model.backbone.init_cfg.checkpoint=PATH), or '
-            'model.backbone.init_cfg=None to start from random weights'
-        ) from None
 
 
 def network_entries(checkpoint: Any, prefix: str | None = None) -> dict[str, Tensor]:
@@ -141,13 +35,13 @@ def network_entries(checkpoint: Any, prefix: str | None = None) -> dict[str, Ten
             where the file is a whole detector's or segmentor's.
 
     Raises:
-        ValueError: there is no state dict in it, or nothing under ``prefix``.
+        FileError: there is no state dict in it, or nothing under ``prefix``.
     """
     for key in ('state_dict', 'model'):
         if isinstance(checkpoint, Mapping) and isinstance(checkpoint.get(key), Mapping):
             checkpoint = checkpoint[key]
     if not isinstance(checkpoint, Mapping):
-        raise ArgumentError(
+        raise FileError(
             f'the checkpoint is a {type(checkpoint).__name__}; expected a dict of '
             'tensors, or one under state_dict or model'
         )
@@ -168,9 +62,7 @@ def network_entries(checkpoint: Any, prefix: str | None = None) -> dict[str, Ten
         if name.startswith(prefix)
     }
     if not entries:
-        raise ArgumentError(
-            'the checkpoint holds no tensors' + (f' under {prefix!r}' * bool(prefix))
-        )
+        raise FileError('the checkpoint holds no tensors' + (f' under {prefix!r}' * bool(prefix)))
     return entries
 
 
@@ -186,7 +78,7 @@ def why_skipped(name: str, built_stages: int) -> str | None:
         return 'norms of maps that are not emitted'
     stage = re.match(r'levels\.(\d)\.(downsample\.)?', name)
     if stage and int(stage[1]) + bool(stage[2]) >= built_stages:
-        return 'behind the last emitted stage'
+        return 'after the last emitted stage'
     return None
 
 
@@ -235,7 +127,8 @@ def load_entries(model: nn.Module, entries: Mapping[str, Tensor], source: str) -
     """Load ``entries`` into the backbone ``model``; log every kind of entry that was left out.
 
     Raises:
-        ValueError: an entry is missing, unexpected or of another shape, and nothing explains it.
+        ArgumentError: an entry is missing, unexpected or of another shape, and nothing explains
+            it.
     """
     own = model.state_dict()
     entries, other_norms = without_other_norms(entries, own)
@@ -279,10 +172,38 @@ def load_entries(model: nn.Module, entries: Mapping[str, Tensor], source: str) -
         )
     if fresh:
         print_log(
-            f'{source}: {len(fresh)} entries not in it start afresh (norms of the emitted '
+            f'{source}: {len(fresh)} entries not in it start from scratch (norms of the emitted '
             f'maps): {_listed(fresh)}',
             logger='current',
         )
+
+
+def checkpoint_of(arch: Any, init_cfg: Mapping[str, Any]) -> str:
+    """Path or URL of what ``init_cfg`` names; without one, the URL of the variant's own file.
+
+    Args:
+        arch: the backbone's; only a name has a published file.
+        init_cfg: ``dict(type='Pretrained')``, with ``checkpoint`` or without.
+
+    Raises:
+        ArgumentError: another type, an empty path, or an ``arch`` without a published file.
+    """
+    checkpoint = init_cfg.get('checkpoint')
+    if init_cfg.get('type') != 'Pretrained' or checkpoint == '':
+        raise ArgumentError(
+            f"init_cfg is {dict(init_cfg)}; allowed: None or dict(type='Pretrained', "
+            'checkpoint=PATH_OR_URL), where the checkpoint may be left out for the published '
+            'weights of arch'
+        )
+    if checkpoint is not None:
+        return str(checkpoint)
+    variant = VARIANTS.get(arch) if isinstance(arch, str) else None
+    if variant is None or not variant.weights:
+        raise ArgumentError(
+            f'init_cfg has no checkpoint and arch={arch!r} has no published weights; give '
+            'init_cfg.checkpoint=PATH_OR_URL, or init_cfg=None to start from random weights'
+        )
+    return WEIGHTS_URL + variant.weights
 
 
 def load_pretrained(model: nn.Module, init_cfg: Mapping[str, Any]) -> None:
@@ -290,23 +211,18 @@ def load_pretrained(model: nn.Module, init_cfg: Mapping[str, Any]) -> None:
 
     Args:
         model: a `FasterViT`.
-        init_cfg: ``dict(type='Pretrained', checkpoint=PATH_OR_URL, prefix=None)``; with a prefix
-            such as 'backbone.', only the entries under it, without it.
+        init_cfg: ``dict(type='Pretrained', checkpoint=None, prefix=None)``. ``checkpoint``: path or
+            URL; None: the published weights of the model's ``arch``. ``prefix``: such as
+            'backbone.', only the entries under it, without it.
 
     Raises:
-        ValueError: another type, a file that is no checkpoint, or entries that do not fit.
-        OSError: the file does not exist or cannot be downloaded.
+        ArgumentError: another type, no published weights, or entries that do not fit.
+        FileError: the file does not exist, cannot be downloaded, or is no checkpoint.
     """
-    if init_cfg.get('type') != 'Pretrained' or not init_cfg.get('checkpoint'):
-        raise ArgumentError(
-            f"init_cfg is {dict(init_cfg)}; allowed: None or dict(type='Pretrained', "
-            'checkpoint=PATH_OR_URL)'
-        )
-    path = fetch(str(init_cfg['checkpoint']))
+    path = fetch(checkpoint_of(model.arch, init_cfg))
+    content = load_file(path)
     try:
-        entries = network_entries(load_file(path), init_cfg.get('prefix'))
-    except ValueError as error:
-        raise ArgumentError(
-            f'{path}: {error}' if str(path) not in str(error) else str(error)
-        ) from None
+        entries = network_entries(content, init_cfg.get('prefix'))
+    except FileError as error:
+        raise FileError(f'{path}: {error}') from None
     load_entries(model, entries, path.name)
