@@ -16,11 +16,11 @@ from typing import NamedTuple
 from mmengine.config import Config
 from mmengine.fileio import load
 
+from fastervit_mm.config.data_sets import point_to_folder
 from fastervit_mm.data.drawn_shapes import write_shapes
 from fastervit_mm.errors import exit_on_user_error
 from fastervit_mm.pictures import side_by_side
 from fastervit_mm.report.results import ImageResult
-from fastervit_mm.report.work_dir import find_config
 from fastervit_mm.tasks import task_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -135,23 +135,24 @@ def main() -> None:
     args = parser.parse_args()
     demo = DEMOS[args.task]
     work_dir = args.work_dir or ROOT / 'work_dirs' / demo.work_dir
-    task = task_of(Config.fromfile(demo.config))
+    cfg = Config.fromfile(demo.config)
+    task = task_of(cfg)
 
     train, val = args.images
     print(f'drawing {train} training and {val} held-out images under {args.data}', flush=True)
     write_shapes(args.data, train, val)
-    predictions = task.predictions_path(work_dir)
+    data, predictions = args.data / demo.layout, task.predictions_path(work_dir)
     options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
-    shared = ['--data', str(args.data / demo.layout), '--work-dir', str(work_dir), *options]
+    shared = ['--data', str(data), '--work-dir', str(work_dir), *options]
     run_tool('train.py', str(demo.config), *shared)
     checkpoint = (work_dir / 'last_checkpoint').read_text().strip()
     run_tool('test.py', str(demo.config), checkpoint, '--out', str(predictions), *shared)
 
-    metrics = read_metrics(work_dir)
-    images = task.images(Config.fromfile(find_config(work_dir)), predictions, SCORE)
+    point_to_folder(cfg, data)
     sheet = work_dir / f'{args.task}s.png'
+    images = task.images(cfg, predictions, SCORE)
     draw_pictures(images, demo.model, work_dir / 'pictures', sheet)
-    reached = demo.table(metrics)
+    reached = demo.table(read_metrics(work_dir))
     run_tool('report.py', str(work_dir))
     print(f'\npictures beside the truth: {sheet}, one for each image in {work_dir / "pictures"}')
     if reached < args.expect:
