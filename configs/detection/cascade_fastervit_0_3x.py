@@ -8,13 +8,5 @@ _base_ = [
 # Published ImageNet weights (NVIDIA's, non-commercial licence). Drop path of the paper's detectors
 # is not published; 0.2 / 0.3 / 0.5 for FasterViT-2 / 3 / 4 follow the authors' MambaVision.
 model = dict(
-    backbone=dict(
-        arch='fastervit_0',
-        drop_path_rate=0.2,
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='https://huggingface.co/ahatamiz/FasterViT/resolve/main/'
-            'fastervit_0_224_1k.pth.tar',
-        ),
-    )
+    backbone=dict(arch='fastervit_0', drop_path_rate=0.2, init_cfg=dict(type='Pretrained'))
 )

@@ -1,13 +1,6 @@
 # Cascade Mask R-CNN, FasterViT-3, 3x schedule, batch 16 (8 GPUs x 2), COCO.
 _base_ = './cascade_fastervit_0_3x.py'
 model = dict(
-    backbone=dict(
-        arch='fastervit_3',
-        drop_path_rate=0.3,
-        init_cfg=dict(
-            checkpoint='https://huggingface.co/ahatamiz/FasterViT/resolve/main/'
-            'fastervit_3_224_1k.pth.tar'
-        ),
-    ),
+    backbone=dict(arch='fastervit_3', drop_path_rate=0.3),
     neck=dict(in_channels=[128, 256, 512, 1024]),
 )

@@ -6,13 +6,6 @@ _base_ = [
     '../_base_/runtime/det_runtime.py',
 ]
 model = dict(
-    backbone=dict(
-        arch='fastervit_0',
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='https://huggingface.co/ahatamiz/FasterViT/resolve/main/'
-            'fastervit_0_224_1k.pth.tar',
-        ),
-    ),
+    backbone=dict(arch='fastervit_0', init_cfg=dict(type='Pretrained')),
     neck=dict(in_channels=[128, 256, 512]),
 )

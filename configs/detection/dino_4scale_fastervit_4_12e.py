@@ -1,12 +1,6 @@
 # DINO 4-scale, FasterViT-4, 12 epochs, batch 16 (8 GPUs x 2), COCO.
 _base_ = './dino_4scale_fastervit_0_12e.py'
 model = dict(
-    backbone=dict(
-        arch='fastervit_4',
-        init_cfg=dict(
-            checkpoint='https://huggingface.co/ahatamiz/FasterViT/resolve/main/'
-            'fastervit_4_224_1k.pth.tar'
-        ),
-    ),
+    backbone=dict(arch='fastervit_4'),
     neck=dict(in_channels=[392, 784, 1568]),
 )

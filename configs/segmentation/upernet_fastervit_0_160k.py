@@ -6,15 +6,7 @@ _base_ = [
     '../_base_/runtime/seg_runtime.py',
 ]
 model = dict(
-    backbone=dict(
-        arch='fastervit_0',
-        drop_path_rate=0.2,
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='https://huggingface.co/ahatamiz/FasterViT/resolve/main/'
-            'fastervit_0_224_1k.pth.tar',
-        ),
-    ),
+    backbone=dict(arch='fastervit_0', drop_path_rate=0.2, init_cfg=dict(type='Pretrained')),
     decode_head=dict(in_channels=[64, 128, 256, 512]),
     auxiliary_head=dict(in_channels=256),
 )

@@ -1,11 +1,3 @@
 # UperNet, FasterViT-4 of ImageNet-21K at 224 px, 160k iterations, crop 512, batch 16 (8 GPUs x 2), ADE20K.
 _base_ = './upernet_fastervit_4_160k.py'
-model = dict(
-    backbone=dict(
-        arch='fastervit_4_21k_224',
-        init_cfg=dict(
-            checkpoint='https://huggingface.co/ahatamiz/FasterViT/resolve/main/'
-            'fastervit_4_21k_224_w14.pth.tar'
-        ),
-    )
-)
+model = dict(backbone=dict(arch='fastervit_4_21k_224'))

@@ -3,13 +3,7 @@
 _base_ = './upernet_fastervit_4_160k.py'
 model = dict(
     data_preprocessor=dict(size=(640, 640)),
-    backbone=dict(
-        arch='fastervit_4_21k_384',
-        init_cfg=dict(
-            checkpoint='https://huggingface.co/ahatamiz/FasterViT/resolve/main/'
-            'fastervit_4_21k_384_w24.pth.tar'
-        ),
-    ),
+    backbone=dict(arch='fastervit_4_21k_384'),
 )
 train_pipeline = [
     dict(type='LoadImageFromFile'),
