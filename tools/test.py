@@ -21,7 +21,7 @@ from fastervit_mm.config.reading import (
 from fastervit_mm.errors import exit_on_user_error
 from fastervit_mm.tasks import task_of
 from fastervit_mm.tasks.use_folder import evaluate_on
-from fastervit_mm.training.processes import say, start_processes
+from fastervit_mm.training.processes import end_processes, say, start_processes
 from fastervit_mm.training.runner import build_runner
 
 
@@ -94,6 +94,7 @@ def main() -> None:
     if keep is not None:
         runner.test_evaluator.metrics.append(keep)
     runner.test()
+    end_processes()
 
 
 if __name__ == '__main__':

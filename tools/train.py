@@ -21,7 +21,7 @@ from fastervit_mm.config.reading import (
 )
 from fastervit_mm.errors import exit_on_user_error
 from fastervit_mm.tasks.use_folder import train_on, training_loaders
-from fastervit_mm.training.processes import say, start_processes
+from fastervit_mm.training.processes import end_processes, say, start_processes
 from fastervit_mm.training.run_record import write_record
 from fastervit_mm.training.runner import (
     build_runner,
@@ -102,6 +102,7 @@ def main() -> None:
     if is_main_process():
         write_record(Path(cfg.work_dir))
     runner.train()
+    end_processes()
 
 
 if __name__ == '__main__':

@@ -17,7 +17,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from ..errors import ArgumentError, FileError
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-EVALUATORS = ('val_evaluator', 'test_evaluator')
+EVALUATORS = {'val_dataloader': 'val_evaluator', 'test_dataloader': 'test_evaluator'}
 COCO_HELP = (
     'get COCO 2017 from cocodataset.org (train2017, val2017, annotations), name another folder with '
     'these names with --data FOLDER, or, after training on images of your own, use the config in '
@@ -62,7 +62,7 @@ def point_to_folder(cfg: Config, folder: str | os.PathLike) -> None:
     roots = {str(dataset['data_root']) for dataset in datasets(cfg)} - {'', 'None'}
     for dataset in datasets(cfg):
         dataset['data_root'] = str(folder)
-    for name in EVALUATORS:
+    for name in EVALUATORS.values():
         for evaluator in nested_dicts(cfg.get(name)):
             for key, value in evaluator.items():
                 root = next((r for r in roots if _is_below(value, r)), None)
@@ -96,8 +96,8 @@ def read_categories(annotation_file: str | os.PathLike) -> list[dict]:
                     return json.JSONDecoder().raw_decode(rest)[0]
                 except ValueError:
                     pass  # longer than that: read it all
-        with open(annotation_file) as file:
-            return json.load(file)['categories']
+        with open(annotation_file) as whole:
+            return json.load(whole)['categories']
     except (ValueError, KeyError, TypeError) as error:
         raise ArgumentError(
             f'annotation file {annotation_file} is not in COCO format '
@@ -163,10 +163,10 @@ def _check_coco_classes(cfg: Config, dataset: dict, annotation_file: Path) -> No
             'metainfo.classes of every data set and num_classes of every head'
         )
     if classes is not None and list(classes) != names:  # mmdet numbers them as the file does
-        odd = next(i for i, pair in enumerate(zip(classes, names, strict=True)) if len({*pair}) > 1)
+        number = next(i for i, name in enumerate(names) if name != classes[i])
         raise ArgumentError(
             f"the categories of {annotation_file} are in another order than the config's classes "
-            f'(number {odd + 1} is {names[odd]} in the first, {classes[odd]} in the second); set '
+            f'(number {number + 1} is {names[number]} in the first, {classes[number]} in the second); set '
             'metainfo.classes of every data set to the order of the file, or give the folder with '
             '--data'
         )

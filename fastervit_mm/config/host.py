@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import cast
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -55,7 +55,7 @@ def build_model(cfg: Config, device: str | torch.device = 'cpu', init: bool = Tr
     if torch.device(device).type == 'meta':
         with torch.device('meta'):
             return registry.MODELS.build(cfg.model)
-    model = cast(nn.Module, registry.MODELS.build(cfg.model))
+    model: Any = registry.MODELS.build(cfg.model)
     if init:
         model.init_weights()
     return model.to(device)

@@ -55,7 +55,7 @@ class AdeReading(Reading):
     train: AdePart | None
     val: AdePart | None
 
-    def samples(self) -> Iterator[Sample]:
+    def iter_samples(self) -> Iterator[Sample]:
         """The usable images of each split."""
         first = 1 if self.ignore_zero else 0
         for part, findings in zip(self.splits, self.findings, strict=True):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from ..errors import ArgumentError
 from .findings import Findings
 from .images import ImageFacts, probe
-from .layouts import CocoLayout, CocoSplit, read_annotations
+from .layouts import CocoSplit, read_annotations
 
 Content = dict[str, Any]
 
@@ -64,6 +62,18 @@ def _usable_image(
 
 
 def _usable_outline(
+    segmentation: Any, box: list[float], image: Content, where: str, findings: Findings
+) -> Any:
+    """Polygons of at least three points; an RLE of the image's size as it is; else the box."""
+    outline = _stated_outline(segmentation, image, where, findings)
+    if outline is not None:
+        return outline
+    findings.add('object without an outline', where)
+    x, y, w, h = box
+    return [[x, y, x + w, y, x + w, y + h, x, y + h]]
+
+
+def _stated_outline(
     segmentation: Any, image: Content, where: str, findings: Findings
 ) -> Any | None:
     """Polygons of at least three points; an RLE of the image's size as it is; else None."""
@@ -148,12 +158,8 @@ def _usable_annotation(
     box = _usable_box(stated, image, where, findings)
     if box is None:
         return None
-    outline = _usable_outline(annotation.get('segmentation'), image, where, findings)
-    if outline is None:
-        findings.add('object without an outline', where)
-        x, y, w, h = box
-        outline = [[x, y, x + w, y, x + w, y + h, x, y + h]]
-    area = annotation.get('area')
+    outline = _usable_outline(annotation.get('segmentation'), box, image, where, findings)
+    area: Any = annotation.get('area')
     if not (_is_number(area) and area > 0):
         if 'area' in annotation:
             findings.add('area that is not a positive number', f'{where}: {area!r:.80}')
@@ -268,75 +274,3 @@ def inspect_coco(
         'annotations': annotations,
         'categories': categories,
     }
-
-
-def match_validation(
-    layout: CocoLayout, train: tuple[Findings, Content], val: tuple[Findings, Content]
-) -> Content:
-    """The validation content in the training's categories: the same names may have other ids.
-
-    Args:
-        layout: their files, for messages.
-        train: as from `inspect_coco`.
-        val: the same; what does not match is a fatal line of its findings.
-    """
-    (train_findings, train_content), (findings, content) = train, val
-    files = f'{layout.train.annotations} and {layout.val.annotations}'
-    ways = set(+train_findings.rotated), set(+findings.rotated)
-    if all(len(w) == 1 for w in ways) and ways[0] != ways[1]:
-        findings.fatal.append(
-            f'{files}: images with an EXIF rotation are annotated {ways[0].pop()} in the first, '
-            f'{ways[1].pop()} in the second, and only one way can be read; turn the pixels '
-            'themselves and drop the EXIF tag'
-        )
-    ids = {c['name']: c['id'] for c in train_content['categories']}
-    names = {c['id']: c['name'] for c in content['categories']}
-    odd = sorted(set(ids) ^ set(names.values()))
-    if odd:
-        findings.fatal.append(
-            f'{files} have different categories ({", ".join(odd[:5])}); give both the same'
-        )
-        return content
-    annotations = [
-        {**a, 'category_id': ids[names[a['category_id']]]} for a in content['annotations']
-    ]
-    return {**content, 'categories': train_content['categories'], 'annotations': annotations}
-
-
-def hold_out(content: Content, share: float, seed: int, source: Path) -> tuple[Content, Content]:
-    """Training and validation content, by a seeded draw.
-
-    Args:
-        content: as from `inspect_coco`.
-        share: of the images with annotations, at least one of them, and of those without, that go to
-            validation.
-        seed: of the draw.
-        source: for the message.
-
-    Raises:
-        ArgumentError: fewer than two images with annotations.
-    """
-    labelled = {a['image_id'] for a in content['annotations']}
-    if len(labelled) < 2:
-        raise ArgumentError(
-            f'{source} has {len(labelled)} usable image with annotations and there is no '
-            'validation split; add images (at least 2, to hold one out) or a validation split'
-        )
-    draw = random.Random(seed)
-    ids = sorted(image['id'] for image in content['images'])
-    held: set = set()
-    for group, least in (
-        ([i for i in ids if i in labelled], 1),
-        ([i for i in ids if i not in labelled], 0),
-    ):
-        draw.shuffle(group)
-        held.update(group[: max(least, round(share * len(group)))])
-
-    def part(inside: bool) -> Content:
-        return {
-            **content,
-            'images': [i for i in content['images'] if (i['id'] in held) == inside],
-            'annotations': [a for a in content['annotations'] if (a['image_id'] in held) == inside],
-        }
-
-    return part(False), part(True)

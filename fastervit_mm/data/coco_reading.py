@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ from PIL import Image
 
 from ..errors import ArgumentError
 from ..pictures import draw_objects
-from .coco import Content, category_names, hold_out, inspect_coco, match_validation
+from .coco import Content, category_names, inspect_coco
 from .findings import Findings
 from .layouts import CocoEvaluation, CocoLayout
 from .reading import HELD_OUT, SEED, Progress, Reading, Sample, open_image, problems_of
@@ -53,7 +54,7 @@ class CocoReading(Reading):
         """Whether the annotations were made on images that were not turned as EXIF says."""
         return any(findings.rotated['as stored'] for findings in self.findings)
 
-    def samples(self) -> Iterator[Sample]:
+    def iter_samples(self) -> Iterator[Sample]:
         """The usable images of each split."""
         turned = not self.as_stored
         for part, findings in zip(self.splits, self.findings, strict=True):
@@ -90,6 +91,79 @@ def _draw(
     boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in (a['bbox'] for a in annotations)])
     drawn = [labels[a['category_id']] for a in annotations]
     return draw_objects(open_image(path, turned), boxes, drawn, classes)
+
+
+def match_validation(
+    layout: CocoLayout, train: tuple[Findings, Content], val: tuple[Findings, Content]
+) -> Content:
+    """The validation content in the training's categories: the same names may have other ids.
+
+    Args:
+        layout: their files, for messages.
+        train: as from `inspect_coco`.
+        val: the same; what does not match is a fatal line of its findings.
+    """
+    (train_findings, train_content), (findings, content) = train, val
+    assert layout.val is not None
+    files = f'{layout.train.annotations} and {layout.val.annotations}'
+    ways = set(+train_findings.rotated), set(+findings.rotated)
+    if all(len(w) == 1 for w in ways) and ways[0] != ways[1]:
+        findings.fatal.append(
+            f'{files}: images with an EXIF rotation are annotated {ways[0].pop()} in the first, '
+            f'{ways[1].pop()} in the second, and only one way can be read; turn the pixels '
+            'themselves and drop the EXIF tag'
+        )
+    ids = {c['name']: c['id'] for c in train_content['categories']}
+    names = {c['id']: c['name'] for c in content['categories']}
+    odd = sorted(set(ids) ^ set(names.values()))
+    if odd:
+        findings.fatal.append(
+            f'{files} have different categories ({", ".join(odd[:5])}); give both the same'
+        )
+        return content
+    annotations = [
+        {**a, 'category_id': ids[names[a['category_id']]]} for a in content['annotations']
+    ]
+    return {**content, 'categories': train_content['categories'], 'annotations': annotations}
+
+
+def hold_out(content: Content, share: float, seed: int, source: Path) -> tuple[Content, Content]:
+    """Training and validation content, by a seeded draw.
+
+    Args:
+        content: as from `inspect_coco`.
+        share: of the images with annotations, at least one of them, and of those without, that go to
+            validation.
+        seed: of the draw.
+        source: for the message.
+
+    Raises:
+        ArgumentError: fewer than two images with annotations.
+    """
+    labelled = {a['image_id'] for a in content['annotations']}
+    if len(labelled) < 2:
+        raise ArgumentError(
+            f'{source} has {len(labelled)} usable image with annotations and there is no '
+            'validation split; add images (at least 2, to hold one out) or a validation split'
+        )
+    draw = random.Random(seed)
+    ids = sorted(image['id'] for image in content['images'])
+    held: set = set()
+    for group, least in (
+        ([i for i in ids if i in labelled], 1),
+        ([i for i in ids if i not in labelled], 0),
+    ):
+        draw.shuffle(group)
+        held.update(group[: max(least, round(share * len(group)))])
+
+    def part(inside: bool) -> Content:
+        return {
+            **content,
+            'images': [i for i in content['images'] if (i['id'] in held) == inside],
+            'annotations': [a for a in content['annotations'] if (a['image_id'] in held) == inside],
+        }
+
+    return part(False), part(True)
 
 
 def _held_out(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -68,12 +69,13 @@ class Reading(ABC):
         return {name: [f.instances[name] for f in self.findings] for name in self.classes}
 
     @abstractmethod
-    def samples(self) -> Iterator[Sample]:
+    def iter_samples(self) -> Iterator[Sample]:
         """The usable images of each split."""
 
-    def worst_samples(self) -> list[Sample]:
-        """All samples, those with the most kinds of problems first."""
-        return sorted(self.samples(), key=lambda sample: -len(sample.problems))
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """The usable images, those with the most kinds of problems first."""
+        return sorted(self.iter_samples(), key=lambda sample: -len(sample.problems))
 
     def lines(self) -> list[str]:
         """For a log: images, notes and problems of each split, and the classes."""

@@ -72,8 +72,7 @@ def _problems(reading: Reading) -> str:
 
 def data_page(reading: Reading) -> str:
     """The whole page, self-contained."""
-    samples = reading.worst_samples()
-    shown = min(SAMPLES, len(samples))
+    shown = min(SAMPLES, len(reading.samples))
     return page(
         f'{reading.folder}: {reading.layout} layout',
         [
@@ -82,8 +81,8 @@ def data_page(reading: Reading) -> str:
             ('Classes', _class_histogram(reading)),
             ('Sizes', _size_scatter(reading)),
             (
-                f'Images with their labels, the worst first ({shown} of {len(samples)})',
-                _samples(samples),
+                f'Images with their labels, the worst first ({shown} of {len(reading.samples)})',
+                _samples(reading.samples),
             ),
         ],
     )

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from ..config.data_sets import (
+    EVALUATORS,
     dataset_classes,
     datasets,
     head_class_counts,
@@ -26,7 +27,7 @@ from ..data.coco_reading import CocoPart, CocoReading
 from ..data.reading import Reading
 from ..errors import ArgumentError
 from .base import Task
-from .used_data import EVALUATORS, UsedData, check_known, metainfo, write_whole
+from .used_data import UsedData, check_known, metainfo, write_whole
 
 
 class DetectionData(Task):

@@ -8,12 +8,10 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-from ..config.data_sets import innermost_dataset, nested_dicts
+from ..config.data_sets import EVALUATORS, innermost_dataset, nested_dicts
 from ..data.layouts import OWN_MARK
 from ..errors import ArgumentError
 from ..pictures import class_colour
-
-EVALUATORS = {'val_dataloader': 'val_evaluator', 'test_dataloader': 'test_evaluator'}
 
 
 class UsedData(NamedTuple):

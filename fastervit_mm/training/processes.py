@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import broadcast_object_list, init_dist, is_distributed, is_main_process
+from mmengine.dist import barrier, broadcast_object_list, init_dist, is_distributed, is_main_process
 from mmengine.utils.dl_utils import set_multi_processing
 
 from ..errors import ArgumentError, UserError
@@ -57,6 +57,13 @@ def start_processes(cfg: Config) -> None:
             f'--launcher {launcher} needs accelerators; on CPUs use --launcher pytorch (torchrun)'
         )
     dist.init_process_group(backend='gloo')  # init_dist would select a CUDA device
+
+
+def end_processes() -> None:
+    """End what `start_processes` started, when every process has come here."""
+    if is_distributed():
+        barrier()
+        dist.destroy_process_group()
 
 
 def in_main_process(work: Callable[[], Result]) -> Result:
