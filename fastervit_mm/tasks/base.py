@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from mmengine.config import Config, ConfigDict
 from PIL import Image
+from torch import nn
 
 from ..config.data_sets import innermost_dataset, point_to_folder
 from ..data.folder import read_for_evaluation
@@ -173,6 +174,19 @@ class Task:
         Raises:
             FileError: no such file.
             ArgumentError: those of this task cannot be evaluated so.
+        """
+        raise NotImplementedError
+
+    def random_truth(
+        self, model: nn.Module, count: int, size: tuple[int, int], device: str
+    ) -> list[Any]:
+        """Data samples with random truth, to time a step of ``model``.
+
+        Args:
+            model: of this task.
+            count: images.
+            size: of an image, (height, width), px.
+            device: of the truth.
         """
         raise NotImplementedError
 

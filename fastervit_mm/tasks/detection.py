@@ -12,12 +12,14 @@ from mmengine.config import Config
 from mmengine.fileio import load
 from mmengine.registry import init_default_scope
 from PIL import Image
+from torch import nn
 
 from ..errors import ArgumentError, FileError
 from ..pictures import draw_objects
 from ..report.results import ImageResult, Results
 from .detection_data import DetectionData
 from .detection_results import detection_images, detection_results
+from .random_truth import random_objects
 
 
 class Detection(DetectionData):
@@ -69,6 +71,12 @@ class Detection(DetectionData):
         evaluator.dataset_meta = DATASETS.build(cfg.test_dataloader.dataset).metainfo
         for name, value in evaluator.offline_evaluate(load(path)).items():
             print(f'{name}: {value:.4f}')
+
+    def random_truth(
+        self, model: nn.Module, count: int, size: tuple[int, int], device: str
+    ) -> list[Any]:
+        """Boxes and masks, at random."""
+        return random_objects(count, size, device)
 
     # What a run has learnt
 

@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 from mmengine.config import Config
 from PIL import Image
+from torch import nn
 
 from ..errors import ArgumentError
 from ..pictures import draw_labels
 from ..report.results import ImageResult, Results
+from .random_truth import random_label_maps
 from .segmentation_data import SegmentationData
 from .segmentation_results import label_map_files, segmentation_images, segmentation_results
 
@@ -45,6 +47,12 @@ class Segmentation(SegmentationData):
             '--eval-only needs the predictions of a detector; a segmentor keeps '
             'label maps, which are evaluated by running it'
         )
+
+    def random_truth(
+        self, model: nn.Module, count: int, size: tuple[int, int], device: str
+    ) -> list[Any]:
+        """A class for each pixel, at random."""
+        return random_label_maps(model, count, size, device)
 
     # What a run has learnt
 
