@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
+from fastervit_mm.config.host import build_model
+from fastervit_mm.errors import FileError, exit_on_user_error
 from fastervit_mm.weights.download import LICENCE_NOTE
 from fastervit_mm.weights.released_dino import check_complete, convert_detector
-from fastervit_mm.errors import FileError, exit_on_user_error
-from fastervit_mm.config.run_config import build_model
 
 CONFIG = Path(__file__).resolve().parent.parent / (
     'configs/detection/dino_4scale_fastervit_4_21k_224_12e_released.py'
@@ -25,8 +25,7 @@ CONFIG = Path(__file__).resolve().parent.parent / (
 def released_network() -> dict[str, torch.Tensor]:
     """Names and shapes of the network that the released config builds."""
     cfg = Config.fromfile(CONFIG)
-    with torch.device('meta'):
-        return build_model(cfg).state_dict()
+    return build_model(cfg, 'meta').state_dict()
 
 
 def main() -> None:
