@@ -18,11 +18,12 @@ from fastervit_mm.benchmark.results import machine, table, write_results
 from fastervit_mm.benchmark.subjects import (
     CHANGES,
     DTYPES,
-    Task,
+    Workload,
     published_accuracy,
     read_subjects,
 )
-from fastervit_mm.benchmark.timing import measure
+from fastervit_mm.benchmark.timing import Measurement, measure
+from fastervit_mm.config.argument_types import positive_int
 from fastervit_mm.errors import ArgumentError, exit_on_user_error
 
 
@@ -36,12 +37,6 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
-def positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is no number of at least 1')
-    return int(text)
-
-
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -50,11 +45,11 @@ def parse_args() -> argparse.Namespace:
         'subjects',
         nargs='+',
         metavar='SUBJECT',
-        help='variant, config, timm:NAME or published:NAME, with changes behind "+": '
+        help='variant, config, timm:NAME or published:NAME, with changes after "+": '
         + ', '.join((*CHANGES, *DTYPES)),
     )
     parser.add_argument('--size', nargs='+', type=parse_size, default=[(800, 1280)], metavar='HxW')
-    parser.add_argument('--batch', nargs='+', type=positive, default=[1])
+    parser.add_argument('--batch', nargs='+', type=positive_int, default=[1])
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
     parser.add_argument('--dtype', nargs='+', choices=tuple(DTYPES), default=['fp32'])
     parser.add_argument('--mode', nargs='+', choices=('infer', 'train'), default=['infer'])
@@ -67,9 +62,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--compile', action='store_true', help='compile every subject')
     parser.add_argument('--fuse', action='store_true', help='fuse every FasterViT of ours')
     parser.add_argument('--channels-last', action='store_true', help='for every subject')
-    parser.add_argument('--rounds', type=positive, default=7, help='measurements of each subject')
     parser.add_argument(
-        '--threads', type=positive, help='CPU threads (default: as PyTorch chooses)'
+        '--rounds', type=positive_int, default=7, help='timed calls of each subject'
+    )
+    parser.add_argument(
+        '--threads', type=positive_int, help='CPU threads (default: as PyTorch chooses)'
     )
     parser.add_argument('--no-memory', action='store_true', help='do not measure peak memory')
     parser.add_argument('--out', type=Path, help='folder for JSON, CSV, Markdown and pictures')
@@ -77,6 +74,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def chosen_device(wanted: str) -> str:
+    """'cpu' or 'cuda', where ``wanted`` may be 'auto'."""
     if wanted == 'cuda' and not torch.cuda.is_available():
         raise ArgumentError('--device cuda: PyTorch sees no GPU here; use --device cpu')
     if wanted == 'auto':
@@ -84,45 +82,49 @@ def chosen_device(wanted: str) -> str:
     return wanted
 
 
+def workloads(args: argparse.Namespace, device: str) -> list[Workload]:
+    """Every combination of the sizes, batches, dtypes and modes asked for."""
+    return [
+        Workload(height, width, batch, dtype, mode, device)
+        for (height, width), batch, dtype, mode in itertools.product(
+            args.size, args.batch, args.dtype, args.mode
+        )
+    ]
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
 def main() -> None:
     args = parse_args()
     device = chosen_device(args.device)
     if args.threads is not None:
         torch.set_num_threads(args.threads)
-    asked = dict(compiled=args.compile, fused=args.fuse, channels_last=args.channels_last)
+    changes = dict(compiled=args.compile, fused=args.fuse, channels_last=args.channels_last)
     subjects, refused = read_subjects(
-        args.subjects, args.part, frozenset(name for name, wanted in asked.items() if wanted)
+        args.subjects, args.part, frozenset(name for name, wanted in changes.items() if wanted)
     )
-    for line in refused:
-        print(f'error: {line}', file=sys.stderr)
+    for reason in refused:
+        print(f'error: {reason}', file=sys.stderr)
     if not subjects:
         raise ArgumentError('there is no subject left to time')
     facts = machine(device)
-    print(', '.join(f'{key} {value}' for key, value in facts.items() if key != 'command'))
+    say(', '.join(f'{key} {value}' for key, value in facts.items() if key != 'command'))
     accuracies = {subject.name: published_accuracy(subject) for subject in subjects}
-    readings = []
-    tasks = [
-        Task(height, width, batch, dtype, mode, device)
-        for (height, width), batch, dtype, mode in itertools.product(
-            args.size, args.batch, args.dtype, args.mode
-        )
-    ]
-    for i, task in enumerate(tasks, 1):
-        print(f'\n[{i}/{len(tasks)}] {task}', flush=True)
-        found = measure(
-            subjects,
-            task,
-            rounds=args.rounds,
-            memory=not args.no_memory,
-            say=lambda text: print(text, flush=True),
-        )
-        readings += found
-        print(f'\n{table(found)}', flush=True)
-        if args.out is not None:  # after each task: a run that ends early keeps what it has
-            files = write_results(readings, accuracies, facts, args.out)
-    if args.out is not None:
-        print('\nwritten: ' + ', '.join(map(str, files)))
-    if not readings:
+    measurements: list[Measurement] = []
+    files: list[Path] = []
+    todo = workloads(args, device)
+    for i, workload in enumerate(todo, 1):
+        say(f'\n[{i}/{len(todo)}] {workload}')
+        found = measure(subjects, workload, rounds=args.rounds, memory=not args.no_memory, say=say)
+        measurements += found
+        say(f'\n{table(found)}')
+        if args.out is not None:  # after each workload: a run that ends early keeps what it has
+            files = write_results(measurements, accuracies, facts, args.out)
+    if files:
+        say('\nwritten: ' + ', '.join(map(str, files)))
+    if not measurements:
         raise ArgumentError('no subject could be timed')
 
 

@@ -26,28 +26,39 @@ ROOT = Path(__file__).resolve().parent.parent
 MIN_PYTHON = (3, 10)
 
 
-class Line(NamedTuple):
-    """One of the two OpenMMLab package lines."""
+class PackageLine(NamedTuple):
+    """One of the two OpenMMLab package lines.
+
+    Attributes:
+        mmcv: its package and version, for pip.
+        torch: version.
+        setuptools: its package and version, for pip.
+        min_driver: version of the NVIDIA driver that the pinned torch's CUDA needs.
+        minutes: an operator build for the CPU takes on 2 cores.
+    """
 
     mmcv: str
     torch: str
     setuptools: str
-    min_driver: int  # NVIDIA driver that the pinned torch's CUDA needs
-    minutes: int  # of an operator build for the CPU on 2 cores
+    min_driver: int
+    minutes: int
 
 
 LINES = {
-    'maintained': Line('onedl-mmcv==2.3.6', '2.11.0', 'setuptools>=80,<82', 580, 11),
-    'original': Line('mmcv==2.1.0', '2.5.1', 'setuptools<81', 550, 8),
+    'maintained': PackageLine(
+        'onedl-mmcv==2.3.6', '2.11.0', 'setuptools>=80,<82', min_driver=580, minutes=11
+    ),
+    'original': PackageLine('mmcv==2.1.0', '2.5.1', 'setuptools<81', min_driver=550, minutes=8),
 }
 PREBUILT = (
     'onedl-mmcv has prebuilt CUDA wheels for Python 3.10 (torch 2.4.1, 2.8) and Python '
     '3.12 (torch 2.9, 2.10, 2.12), CUDA 12.8 to 13.0'
 )
+BUILD_TOOLS = ('wheel', 'ninja', 'packaging', 'psutil')
 
 
 class SetUpError(Exception):
-    """What is wrong with this machine and how to mend it."""
+    """What is wrong with this machine and how to fix it."""
 
 
 def say(text: str) -> None:
@@ -121,7 +132,8 @@ def operator_kind(driver: str | None, nvcc: str | None, min_driver: int) -> str:
     return 'cuda'
 
 
-def chosen_kind(line: Line) -> str:
+def chosen_kind(line: PackageLine) -> str:
+    """'cuda' or 'cpu': as FASTERVIT_MM_OPS says, or as this machine can."""
     wanted = os.environ.get('FASTERVIT_MM_OPS')
     if wanted not in (None, '', 'cpu', 'cuda'):
         raise SetUpError(f'FASTERVIT_MM_OPS is {wanted!r}; allowed: cpu, cuda')
@@ -130,7 +142,7 @@ def chosen_kind(line: Line) -> str:
     return operator_kind(gpu_driver(), find_nvcc(), line.min_driver)
 
 
-def wheel_folder(line: Line, kind: str) -> Path:
+def wheel_folder(line: PackageLine, kind: str) -> Path:
     """Where the built operators are kept: one folder per mmcv, torch, Python and CUDA or not."""
     cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
     name = (
@@ -141,7 +153,7 @@ def wheel_folder(line: Line, kind: str) -> Path:
 
 
 class Environment:
-    """A virtual environment and how to run things in it."""
+    """The virtual environment in ``folder``, there or to be made, and how to run things in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -149,12 +161,15 @@ class Environment:
         self.stamp = folder / '.fastervit_mm-ready'
 
     def create(self) -> None:
+        """Make it where it is missing."""
         if not self.python.exists():
             say(f'making the virtual environment {self.folder}')
             subprocess.run([sys.executable, '-m', 'venv', str(self.folder)], check=True)
 
-    def pip(self, *args: str) -> None:
-        command = [str(self.python), '-m', 'pip', '--disable-pip-version-check', *args]
+    def install(self, *args: str | Path) -> None:
+        """``pip install`` with these arguments."""
+        pip = [str(self.python), '-m', 'pip', '--disable-pip-version-check']
+        command = [*pip, 'install', '-q', *map(str, args)]
         if subprocess.run(command).returncode:
             raise SetUpError(f'this failed: {" ".join(command)} (its messages are above)')
 
@@ -199,7 +214,7 @@ def follow_build(process: subprocess.Popen, log: Path, minutes: int) -> None:
     done.set()
 
 
-def build_operators(env: Environment, line: Line, kind: str, folder: Path) -> None:
+def build_operators(env: Environment, line: PackageLine, kind: str, folder: Path) -> None:
     """Build mmcv's wheel with its operators into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / 'build.log'
@@ -214,39 +229,21 @@ def build_operators(env: Environment, line: Line, kind: str, folder: Path) -> No
         PATH=f'{env.python.parent}{os.pathsep}{os.environ["PATH"]}',
     )
     # pip caches its wheels by version alone, whatever torch they were built for: not here
-    command = [
-        str(env.python),
-        '-m',
-        'pip',
-        'wheel',
-        '-v',
-        '--no-cache-dir',
-        '--no-deps',
-        '--no-build-isolation',
-        '--no-binary',
-        line.mmcv.split('==')[0],
-        '-w',
-        str(folder),
-        line.mmcv,
-    ]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors='replace',
-        env=settings,
-    )
+    flags = ('-v', '--no-cache-dir', '--no-deps', '--no-build-isolation')
+    source = ('--no-binary', line.mmcv.split('==')[0], line.mmcv)
+    command = [str(env.python), '-m', 'pip', 'wheel', *flags, '-w', str(folder), *source]
+    output = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace')
+    process = subprocess.Popen(command, env=settings, **output)
     follow_build(process, log, line.minutes)
     if process.returncode:
         tail = '\n'.join(log.read_text().splitlines()[-15:])
         raise SetUpError(f'the operator build failed; its last lines:\n{tail}\nwhole log: {log}')
 
 
-def operator_wheel(env: Environment, line: Line, kind: str, *, anew: bool) -> Path:
-    """The kept wheel of the operators; built where there is none, or ``anew``."""
+def operator_wheel(env: Environment, line: PackageLine, kind: str, *, rebuild: bool) -> Path:
+    """The kept wheel of the operators; built where there is none, or to ``rebuild`` it."""
     folder = wheel_folder(line, kind)
-    if anew:
+    if rebuild:
         for wheel in folder.glob('*.whl'):
             wheel.unlink()
     if not list(folder.glob('*.whl')):
@@ -262,20 +259,13 @@ def install_libraries(env: Environment, line_name: str, kind: str) -> None:
     """
     line = LINES[line_name]
     reason = env.operator_failure(kind)
-    for anew in (False, True):
+    for rebuild in (False, True):
         if reason is not None:
-            wheel = operator_wheel(env, line, kind, anew=anew)
-            env.pip('install', '-q', '--force-reinstall', '--no-deps', str(wheel))
+            wheel = operator_wheel(env, line, kind, rebuild=rebuild)
+            env.install('--force-reinstall', '--no-deps', wheel)
         say('installing the OpenMMLab libraries and this package')
-        env.pip(
-            'install',
-            '-q',
-            '-c',
-            str(constraints_file(line_name)),
-            '--no-build-isolation',
-            '-e',
-            f'{ROOT}[{line_name},tests]',
-        )
+        package = f'{ROOT}[{line_name},tests,lint]'
+        env.install('-c', constraints_file(line_name), '--no-build-isolation', '-e', package)
         reason = env.operator_failure(kind)
         if reason is None:
             return
@@ -300,6 +290,7 @@ def fingerprint(line_name: str, kind: str) -> str:
 
 
 def is_ready(env: Environment, mark: str) -> bool:
+    """Whether everything was installed before, with the fingerprint ``mark``."""
     return (
         env.stamp.is_file()
         and env.stamp.read_text() == mark
@@ -309,6 +300,15 @@ def is_ready(env: Environment, mark: str) -> bool:
 
 
 def set_up(line_name: str, env: Environment) -> None:
+    """Install everything into ``env``, unless it is there.
+
+    Args:
+        line_name: a key of `LINES`.
+        env: is made where it is missing.
+
+    Raises:
+        SetUpError: this machine lacks something, or an installation failed.
+    """
     line = LINES[line_name]
     problems = missing_tools()
     if problems:
@@ -320,22 +320,9 @@ def set_up(line_name: str, env: Environment) -> None:
     start = time.monotonic()
     env.create()
     say(f'installing torch {line.torch} (about 5 GB on disk)')
-    env.pip('install', '-q', '--upgrade', 'pip')
-    env.pip(
-        'install',
-        '-q',
-        '-c',
-        str(constraints_file(line_name)),
-        'torch',
-        'torchvision',
-        'timm',
-        'numpy',
-        line.setuptools,
-        'wheel',
-        'ninja',
-        'packaging',
-        'psutil',
-    )
+    env.install('--upgrade', 'pip')
+    needed = ('torch', 'torchvision', 'timm', 'numpy', line.setuptools)
+    env.install('-c', constraints_file(line_name), *needed, *BUILD_TOOLS)
     install_libraries(env, line_name, kind)
     env.stamp.write_text(mark)
     say(f'ready after {(time.monotonic() - start) / 60:.1f} min: {env.folder}')
@@ -343,18 +330,10 @@ def set_up(line_name: str, env: Environment) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        '--line',
-        choices=sorted(LINES),
-        default='maintained',
-        help='OpenMMLab package line (default: maintained)',
-    )
-    parser.add_argument(
-        '--venv',
-        type=Path,
-        default=None,
-        help='virtual environment (default: .venv, .venv-original)',
-    )
+    line_help = 'OpenMMLab package line (default: maintained)'
+    parser.add_argument('--line', choices=sorted(LINES), default='maintained', help=line_help)
+    venv_help = 'virtual environment (default: .venv, .venv-original)'
+    parser.add_argument('--venv', type=Path, help=venv_help)
     args = parser.parse_args()
     folder = args.venv or ROOT / ('.venv' if args.line == 'maintained' else f'.venv-{args.line}')
     try:

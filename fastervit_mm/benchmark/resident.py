@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from .subjects import Subject, Task, change_model, load_model, make_call
+from .subjects import Subject, Workload, change_model, load_model, make_call
 from .timing import once
 
 
@@ -22,17 +22,18 @@ def resident(key: str) -> int:
 
 
 def main() -> None:
+    """Measure the subject and workload that the first argument names, as JSON."""
     order = json.loads(sys.argv[1])
     torch.set_num_threads(order['threads'])
     subject = Subject(**order['subject'])._replace(changes=frozenset(order['subject']['changes']))
-    task = Task(**order['task'])
-    model = change_model(load_model(subject, task), subject, task)
-    call = make_call(model, subject, task)
+    workload = Workload(**order['workload'])
+    model = change_model(load_model(subject, workload), subject, workload)
+    call = make_call(model, subject, workload)
     if 'compiled' in subject.changes:
         call()  # compiling takes memory of its own
     before = resident('VmRSS')
-    Path('/proc/self/clear_refs').write_text('5')  # the peak starts anew
-    once(call, task.device)
+    Path('/proc/self/clear_refs').write_text('5')  # the peak is counted from here
+    once(call, workload.device)
     print(resident('VmHWM') - before)
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from ..version import __version__
-from .subjects import Task
-from .timing import Reading
+from .subjects import Workload
+from .timing import Measurement
 
 HEADINGS = {
     'subject': 'subject',
@@ -33,25 +33,25 @@ HEADINGS = {
 }
 
 
-def row(reading: Reading) -> dict[str, Any]:
-    """The figures of ``reading`` in the units of the table."""
-    memory = reading.peak_memory
+def row(measurement: Measurement) -> dict[str, Any]:
+    """The figures of ``measurement`` in the units of the table."""
+    memory = measurement.peak_memory
     return dict(
-        subject=reading.subject,
-        height=reading.task.height,
-        width=reading.task.width,
-        batch=reading.task.batch,
-        dtype=reading.task.dtype,
-        mode=reading.task.mode,
-        device=reading.task.device,
-        images_per_s=round(reading.images_per_second, 3),
-        latency_ms=round(1e3 * reading.median, 2),
-        spread=round(reading.spread, 3),
-        ratio=None if reading.ratio is None else round(reading.ratio, 3),
-        gflops=round(reading.flops / 1e9, 1),
-        parameters_m=round(reading.parameters / 1e6, 2),
-        tflops_per_s=round(reading.flops_per_second / 1e12, 4),
-        matrix_share=round(reading.matrix_share, 3),
+        subject=measurement.subject,
+        height=measurement.workload.height,
+        width=measurement.workload.width,
+        batch=measurement.workload.batch,
+        dtype=measurement.workload.dtype,
+        mode=measurement.workload.mode,
+        device=measurement.workload.device,
+        images_per_s=round(measurement.images_per_second, 3),
+        latency_ms=round(1e3 * measurement.median, 2),
+        spread=round(measurement.spread, 3),
+        ratio=None if measurement.ratio is None else round(measurement.ratio, 3),
+        gflops=round(measurement.flops / 1e9, 1),
+        parameters_m=round(measurement.parameters / 1e6, 2),
+        tflops_per_s=round(measurement.flops_per_second / 1e12, 4),
+        matrix_share=round(measurement.matrix_share, 3),
         peak_memory_mb=None if memory is None else round(memory / 1e6, 1),
     )
 
@@ -79,20 +79,20 @@ def _processor() -> str:
     return f'{name} ({torch.backends.cpu.get_cpu_capability()})'
 
 
-def table(readings: Sequence[Reading]) -> str:
-    """One task's readings as a Markdown table."""
+def table(measurements: Sequence[Measurement]) -> str:
+    """One workload's measurements as a Markdown table."""
     lines = [
         '| ' + ' | '.join(HEADINGS.values()) + ' |',
         '| --- | --- |' + ' ---: |' * (len(HEADINGS) - 2),
     ]
-    for figures in map(row, readings):
+    for figures in map(row, measurements):
         cells = ['–' if figures[key] is None else str(figures[key]) for key in HEADINGS]
         lines.append('| ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines)
 
 
 def write_results(
-    readings: Sequence[Reading],
+    measurements: Sequence[Measurement],
     accuracies: Mapping[str, Mapping[str, float]],
     facts: Mapping[str, str],
     folder: Path,
@@ -100,21 +100,23 @@ def write_results(
     """Write ``benchmark.json``, ``.csv``, ``.md`` and the pictures there is something to draw for.
 
     Args:
+        measurements: of all workloads.
         accuracies: per subject, metric -> published value.
         facts: of `machine`.
+        folder: is made.
 
     Returns:
         the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [row(reading) for reading in readings]
+    rows = [row(measurement) for measurement in measurements]
     files = [folder / f'benchmark.{kind}' for kind in ('json', 'csv', 'md')]
     content = dict(
         machine=dict(facts),
         published_accuracy={name: dict(values) for name, values in accuracies.items()},
         results=[
             figures | dict(seconds=list(r.seconds))
-            for figures, r in zip(rows, readings, strict=True)
+            for figures, r in zip(rows, measurements, strict=True)
         ],
     )
     files[0].write_text(json.dumps(content, indent=1) + '\n')
@@ -122,74 +124,76 @@ def write_results(
         writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [])
         writer.writeheader()
         writer.writerows(rows)
-    files[2].write_text(_page(readings, facts))
+    files[2].write_text(_page(measurements, facts))
     return (
         files
-        + _draw_accuracy(readings, accuracies, folder / 'accuracy.png')
-        + _draw_sizes(readings, folder / 'sizes.png')
+        + _draw_accuracy(measurements, accuracies, folder / 'accuracy.png')
+        + _draw_sizes(measurements, folder / 'sizes.png')
     )
 
 
-def by_task(readings: Sequence[Reading]) -> dict[Task, list[Reading]]:
-    """Readings that were taken in turns stand together."""
-    groups: dict[Task, list[Reading]] = defaultdict(list)
-    for reading in readings:
-        groups[reading.asked].append(reading)
+def by_workload(measurements: Sequence[Measurement]) -> dict[Workload, list[Measurement]]:
+    """Measurements by the workload that was requested: those taken in turns stand together."""
+    groups: dict[Workload, list[Measurement]] = defaultdict(list)
+    for measurement in measurements:
+        groups[measurement.requested].append(measurement)
     return groups
 
 
-def _page(readings: Sequence[Reading], facts: Mapping[str, str]) -> str:
+def _page(measurements: Sequence[Measurement], facts: Mapping[str, str]) -> str:
     parts = ['\n'.join(f'- {key}: {value}' for key, value in facts.items())]
-    for task, group in by_task(readings).items():
-        parts.append(f'## {task}\n\n{table(group)}')
+    for workload, group in by_workload(measurements).items():
+        parts.append(f'## {workload}\n\n{table(group)}')
     return '\n\n'.join(parts) + '\n'
 
 
 def _draw_accuracy(
-    readings: Sequence[Reading], accuracies: Mapping[str, Mapping[str, float]], path: Path
+    measurements: Sequence[Measurement], accuracies: Mapping[str, Mapping[str, float]], path: Path
 ) -> list[Path]:
     """Published accuracy against measured throughput, by the metric most subjects have."""
     metrics = Counter(metric for values in accuracies.values() for metric in values)
-    if not metrics or not readings:
+    if not metrics or not measurements:
         return []
     metric = metrics.most_common(1)[0][0]
-    first = next(iter(by_task(readings).values()))
+    first = next(iter(by_workload(measurements).values()))
     points = [
-        (reading, accuracies[reading.subject][metric])
-        for reading in first
-        if metric in accuracies.get(reading.subject, {})
+        (measurement, accuracies[measurement.subject][metric])
+        for measurement in first
+        if metric in accuracies.get(measurement.subject, {})
     ]
     if len(points) < 2:
         return []
     figure, axes = _figure(1)
-    for reading, accuracy in points:
-        axes[0].scatter(reading.images_per_second, accuracy)
+    for measurement, accuracy in points:
+        axes[0].scatter(measurement.images_per_second, accuracy)
         axes[0].annotate(
-            _label(reading.subject),
-            (reading.images_per_second, accuracy),
+            _label(measurement.subject),
+            (measurement.images_per_second, accuracy),
             xytext=(5, 4),
             textcoords='offset points',
             fontsize=8,
         )
     axes[0].set(xlabel='measured images per second', ylabel=f'published {metric}, %')
-    axes[0].set_title(str(first[0].task), fontsize=9)
+    axes[0].set_title(str(first[0].workload), fontsize=9)
     axes[0].margins(x=0.25, y=0.15)
     return _save(figure, path)
 
 
-def _draw_sizes(readings: Sequence[Reading], path: Path) -> list[Path]:
+def _draw_sizes(measurements: Sequence[Measurement], path: Path) -> list[Path]:
     """Time and peak memory against pixels, where one batch and mode has several sizes."""
-    series: dict[tuple, list[Reading]] = defaultdict(list)
-    for reading in readings:
-        series[reading.subject, reading.task._replace(height=0, width=0)].append(reading)
+    series: dict[tuple, list[Measurement]] = defaultdict(list)
+    for measurement in measurements:
+        series[measurement.subject, measurement.workload._replace(height=0, width=0)].append(
+            measurement
+        )
     series = {key: group for key, group in series.items() if len(group) > 1}
     if not series:
         return []
     figure, axes = _figure(2)
-    for (subject, task), group in series.items():
-        group = sorted(group, key=lambda r: r.task.height * r.task.width)
-        pixels = [r.task.height * r.task.width / 1e6 for r in group]
-        label = f'{_label(subject)}, batch {task.batch}, {task.dtype}, {task.mode}'
+    for (subject, workload), group in series.items():
+        group = sorted(group, key=lambda r: r.workload.height * r.workload.width)
+        pixels = [r.workload.height * r.workload.width / 1e6 for r in group]
+        label = f'{_label(subject)}, batch {workload.batch}, {workload.dtype}, {workload.mode}'
         axes[0].plot(pixels, [1e3 * r.median for r in group], marker='o', label=label)
         if all(r.peak_memory is not None for r in group):
             axes[1].plot(pixels, [r.peak_memory / 1e6 for r in group], marker='o', label=label)

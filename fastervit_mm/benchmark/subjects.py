@@ -13,11 +13,13 @@ import yaml
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from ..network.backbone import FasterViT
-from ..inference.compiling import compile_backbones
+from ..config.host import build_model
+from ..config.reading import read_config
 from ..errors import ArgumentError, FileError
+from ..inference.compiling import compile_backbones
 from ..inference.fusing import fuse
-from ..config.run_config import build_model, check_host_library, read_config
+from ..network.backbone import FasterViT
+from ..tasks import task_of
 from ..variants import VARIANTS
 
 PUBLISHED, TIMM = 'published:', 'timm:'
@@ -39,12 +41,15 @@ IMAGENET_TOP1 = {
 }
 
 
-class Task(NamedTuple):
-    """One thing to do, again and again.
+class Workload(NamedTuple):
+    """What every subject has to do, again and again.
 
     Attributes:
-        height, width: of the image, in px. batch: images at once.
-        dtype: a key of `DTYPES`. mode: 'infer' or 'train' (forward and backward, no optimiser).
+        height: of an image, in px.
+        width: of an image, in px.
+        batch: images at once.
+        dtype: a key of `DTYPES`.
+        mode: 'infer' or 'train' (forward and backward, no optimiser).
         device: 'cpu' or 'cuda'.
     """
 
@@ -66,7 +71,7 @@ class Subject(NamedTuple):
         name: as typed.
         source: a variant, the path of a config, 'timm:NAME' or 'published:NAME'.
         changes: out of `CHANGES`.
-        dtype: instead of the task's, or None.
+        dtype: instead of the workload's, or None.
         part: 'model' or 'backbone' of a config.
     """
 
@@ -89,15 +94,16 @@ class Subject(NamedTuple):
     def is_config(self) -> bool:
         return self.source.endswith('.py')
 
-    def on(self, task: Task) -> Task:
-        """``task`` in this subject's own dtype, where it has one."""
-        return task if self.dtype is None else task._replace(dtype=self.dtype)
+    def on(self, workload: Workload) -> Workload:
+        """``workload`` in this subject's own dtype, where it has one."""
+        return workload if self.dtype is None else workload._replace(dtype=self.dtype)
 
 
 def parse_subject(text: str, part: str = 'model', changes: frozenset[str] = frozenset()) -> Subject:
     """The subject that ``text`` names.
 
     Args:
+        text: SOURCE[+CHANGE ...], or SOURCE[+DTYPE].
         part: what is timed of a config, 'model' or 'backbone'.
         changes: those asked for all subjects; each takes the ones it can.
 
@@ -112,11 +118,11 @@ def parse_subject(text: str, part: str = 'model', changes: frozenset[str] = froz
         )
     dtypes = [word for word in added if word in DTYPES]
     subject = Subject(
-        text,
-        source,
-        frozenset(added) & set(CHANGES),
-        dtypes[-1] if dtypes else None,
-        part if source.endswith('.py') else 'backbone',
+        name=text,
+        source=source,
+        changes=frozenset(added) & set(CHANGES),
+        dtype=dtypes[-1] if dtypes else None,
+        part=part if source.endswith('.py') else 'backbone',
     )
     if subject.is_ours and not (subject.is_config or source in VARIANTS):
         raise ArgumentError(
@@ -149,7 +155,6 @@ def published_accuracy(subject: Subject) -> Mapping[str, float]:
 
 def _from_config(subject: Subject) -> nn.Module:
     cfg = read_config(subject.source)
-    check_host_library(cfg)
     if 'checkpointed' in subject.changes:
         cfg.model.backbone.with_cp = True
     _forget_weights(cfg.model)
@@ -162,13 +167,15 @@ def _forget_weights(cfg: Any) -> None:
     if isinstance(cfg, Config | dict):
         if cfg.get('init_cfg') is not None:
             cfg.init_cfg = None
-        if cfg.get('pretrained'):
+        if cfg.get('type') == 'fastervit_mm.TimmFeatures':
+            cfg.pretrained = False  # its default is True
+        elif cfg.get('pretrained'):
             cfg.pretrained = False if isinstance(cfg.pretrained, bool) else None
         for value in cfg.values():
             _forget_weights(value)
 
 
-def _from_published(subject: Subject, task: Task) -> nn.Module:
+def _from_published(subject: Subject, workload: Workload) -> nn.Module:
     try:
         import fastervit
     except ImportError:
@@ -177,45 +184,45 @@ def _from_published(subject: Subject, task: Task) -> nn.Module:
             'under its own non-commercial licence: pip install --no-deps fastervit==1.0.0'
         ) from None
     name = subject.source.removeprefix(PUBLISHED)
-    options = {'resolution': [task.height, task.width]} if name.endswith('_any_res') else {}
+    options = {'resolution': [workload.height, workload.width]} if name.endswith('_any_res') else {}
     try:
         return fastervit.create_model(name, **options)
     except (KeyError, RuntimeError) as error:
         raise ArgumentError(f'{subject.name}: the published package says: {error}') from None
 
 
-def _from_timm(subject: Subject, task: Task) -> nn.Module:
-    """Its four feature maps; networks that are built for one size are built for the task's."""
+def _from_timm(subject: Subject, workload: Workload) -> nn.Module:
+    """Its four feature maps; networks that are built for one size are built for the workload's."""
     import timm
 
     name = subject.source.removeprefix(TIMM)
     options = dict(features_only=True, pretrained=False)
     try:
         try:
-            return timm.create_model(name, img_size=(task.height, task.width), **options)
+            return timm.create_model(name, img_size=(workload.height, workload.width), **options)
         except TypeError:  # a network of any size
             return timm.create_model(name, **options)
     except RuntimeError as error:
         raise ArgumentError(f'{subject.name}: timm says: {error}') from None
 
 
-def load_model(subject: Subject, task: Task) -> nn.Module:
+def load_model(subject: Subject, workload: Workload) -> nn.Module:
     """The subject's model with random weights, before any of its changes."""
     torch.manual_seed(0)
     if subject.is_published:
-        model = _from_published(subject, task)
+        model = _from_published(subject, workload)
     elif subject.source.startswith(TIMM):
-        model = _from_timm(subject, task)
+        model = _from_timm(subject, workload)
     elif subject.is_config:
         model = _from_config(subject)
     else:
         model = FasterViT(subject.source, with_cp='checkpointed' in subject.changes)
         model.init_weights()
-    model.to(task.device).train(task.mode == 'train')  # Swin's train() returns nothing
+    model.to(workload.device).train(workload.mode == 'train')  # Swin's train() returns nothing
     return model
 
 
-def change_model(model: nn.Module, subject: Subject, task: Task) -> nn.Module:
+def change_model(model: nn.Module, subject: Subject, workload: Workload) -> nn.Module:
     """Apply the subject's changes and, for inference of a backbone, the dtype.
 
     Raises:
@@ -225,14 +232,14 @@ def change_model(model: nn.Module, subject: Subject, task: Task) -> nn.Module:
     for change in {'fused', 'checkpointed'} & set(subject.name.split('+')):
         if not holds_ours:
             raise ArgumentError(f'{subject.name}: only a FasterViT backbone can be {change}')
-    if 'fused' in subject.changes and task.mode == 'train':
+    if 'fused' in subject.changes and workload.mode == 'train':
         raise ArgumentError(f'{subject.name}: a fused model cannot be trained')
     if 'fused' in subject.changes and holds_ours:
         fuse(model)
     if 'channels_last' in subject.changes:
         model = model.to(memory_format=torch.channels_last)
-    if casts_weights(subject, task):
-        model = model.to(DTYPES[task.dtype])
+    if casts_weights(subject, workload):
+        model = model.to(DTYPES[workload.dtype])
     if 'compiled' in subject.changes:
         if holds_ours:
             compile_backbones(model)
@@ -241,34 +248,34 @@ def change_model(model: nn.Module, subject: Subject, task: Task) -> nn.Module:
     return model
 
 
-def casts_weights(subject: Subject, task: Task) -> bool:
+def casts_weights(subject: Subject, workload: Workload) -> bool:
     """Backbones are run in the dtype itself; whole models, and training, under autocast."""
-    return subject.part == 'backbone' and task.mode == 'infer'
+    return subject.part == 'backbone' and workload.mode == 'infer'
 
 
-def make_call(model: nn.Module, subject: Subject, task: Task) -> Callable[[], None]:
+def make_call(model: nn.Module, subject: Subject, workload: Workload) -> Callable[[], None]:
     """What one measurement runs, on images that stay the same."""
-    images = torch.randn(task.batch, 3, task.height, task.width, device=task.device)
+    images = torch.randn(workload.batch, 3, workload.height, workload.width, device=workload.device)
     if 'channels_last' in subject.changes:
         images = images.contiguous(memory_format=torch.channels_last)
-    dtype = DTYPES[task.dtype]
-    if casts_weights(subject, task):
+    dtype = DTYPES[workload.dtype]
+    if casts_weights(subject, workload):
         images = images.to(dtype)
     if subject.part == 'backbone':
-        call = _backbone_call(model, images, task)
+        call = _backbone_call(model, images, workload)
     else:
-        call = _model_call(model, images, task)
-    if casts_weights(subject, task) or task.dtype == 'fp32':
+        call = _model_call(model, images, subject, workload)
+    if casts_weights(subject, workload) or workload.dtype == 'fp32':
         return call
 
     def call_in_autocast() -> None:
-        with torch.autocast(task.device, dtype):
+        with torch.autocast(workload.device, dtype):
             call()
 
     return call_in_autocast
 
 
-def _backbone_call(model: nn.Module, images: Tensor, task: Task) -> Callable[[], None]:
+def _backbone_call(model: nn.Module, images: Tensor, workload: Workload) -> Callable[[], None]:
     def infer() -> None:
         with torch.inference_mode():
             model(images)
@@ -279,11 +286,15 @@ def _backbone_call(model: nn.Module, images: Tensor, task: Task) -> Callable[[],
         model.zero_grad(set_to_none=True)
         sum(x.float().mean() for x in maps).backward()
 
-    return train if task.mode == 'train' else infer
+    return train if workload.mode == 'train' else infer
 
 
-def _model_call(model: nn.Module, images: Tensor, task: Task) -> Callable[[], None]:
-    samples = _samples(model, task)
+def _model_call(
+    model: nn.Module, images: Tensor, subject: Subject, workload: Workload
+) -> Callable[[], None]:
+    size = (workload.height, workload.width)
+    task = task_of(read_config(subject.source))
+    samples = task.random_truth(model, workload.batch, size, workload.device)
 
     def infer() -> None:
         with torch.inference_mode():
@@ -293,54 +304,19 @@ def _model_call(model: nn.Module, images: Tensor, task: Task) -> Callable[[], No
         model.zero_grad(set_to_none=True)
         model.parse_losses(model(images, samples, mode='loss'))[0].backward()
 
-    return train if task.mode == 'train' else infer
-
-
-def _samples(model: nn.Module, task: Task, objects: int = 8) -> list[Any]:
-    """Truth of ``batch`` images: ``objects`` boxes with masks, or a label map, at random."""
-    size = (task.height, task.width)
-    meta = dict(
-        img_shape=size,
-        ori_shape=size,
-        pad_shape=size,
-        batch_input_shape=size,
-        scale_factor=(1.0, 1.0),
-        flip=False,
-    )
-    if hasattr(model, 'decode_head'):
-        from mmengine.structures import PixelData
-        from mmseg.structures import SegDataSample
-
-        labels = torch.randint(0, model.decode_head.num_classes, (task.batch, 1, *size))
-        return [
-            SegDataSample(metainfo=meta, gt_sem_seg=PixelData(data=label.to(task.device)))
-            for label in labels
-        ]
-    from mmdet.structures import DetDataSample
-    from mmdet.structures.mask import BitmapMasks
-    from mmengine.structures import InstanceData
-
-    samples = []
-    for _ in range(task.batch):
-        corner = torch.rand(objects, 2) * torch.tensor([task.width, task.height]) * 0.6
-        side = torch.tensor([task.width, task.height]) * 0.3
-        boxes = torch.cat((corner, corner + side), 1)
-        masks = torch.zeros(objects, *size, dtype=torch.uint8).numpy()
-        for mask, (x0, y0, x1, y1) in zip(masks, boxes.int().tolist(), strict=True):
-            mask[y0:y1, x0:x1] = 1
-        truth = InstanceData(
-            bboxes=boxes.to(task.device),
-            labels=torch.zeros(objects, dtype=torch.long, device=task.device),
-            masks=BitmapMasks(masks, *size),
-        )
-        samples.append(DetDataSample(metainfo=meta, gt_instances=truth))
-    return samples
+    return train if workload.mode == 'train' else infer
 
 
 def read_subjects(
     texts: list[str], part: str, changes: frozenset[str]
 ) -> tuple[list[Subject], list[str]]:
-    """The subjects there are, and one line for each there is not."""
+    """The subjects there are, and one line for each there is not.
+
+    Args:
+        texts: as typed.
+        part: what is timed of a config, 'model' or 'backbone'.
+        changes: those asked for all subjects.
+    """
     subjects, refused = [], []
     for text in texts:
         try:

@@ -1,4 +1,7 @@
-"""How subjects are timed: in turns, after a warm-up, in one process; memory on a CPU in its own."""
+"""How subjects are timed: in turns, after a warm-up, in one process.
+
+Peak memory on a CPU is measured in a process of its own, by `resident`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -18,27 +22,31 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import UserError
-from .subjects import DTYPES, Subject, Task, casts_weights, change_model, load_model, make_call
+from .subjects import DTYPES, Subject, Workload, casts_weights, change_model, load_model, make_call
 
 MATRIX_SIDE = {'cpu': 2048, 'cuda': 8192}
 
 
-class Reading(NamedTuple):
-    """What was measured of one subject at one task; times in s, memory in bytes.
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What was measured of one subject at one workload; times in s, memory in bytes.
 
     Attributes:
-        asked: the task of all subjects; task: the same in the subject's own dtype.
-        seconds: each measurement, in the order in which they were taken.
+        subject: its name.
+        requested: the workload that all subjects were given.
+        workload: the same in the subject's own dtype.
+        seconds: of each call, in the order in which they were timed.
         flops: floating-point operations of one call, two a multiply-add.
         parameters: of the model before its changes.
         peak_memory: above that of the loaded model; None where it was not measured.
-        ratio: speed over that of the first subject: the median over rounds of its time over ours.
+        ratio: speed over that of the first subject: the median over rounds of its time over ours;
+            None where the first subject could not be timed.
         matrix_share: FLOP/s over those of a matrix product in the same dtype and run.
     """
 
     subject: str
-    asked: Task
-    task: Task
+    requested: Workload
+    workload: Workload
     seconds: tuple[float, ...]
     flops: int
     parameters: int
@@ -57,18 +65,27 @@ class Reading(NamedTuple):
 
     @property
     def images_per_second(self) -> float:
-        return self.task.batch / self.median
+        return self.workload.batch / self.median
 
     @property
     def flops_per_second(self) -> float:
         return self.flops / self.median
 
 
-class Contestant(NamedTuple):
-    """A subject made ready for a task."""
+class PreparedSubject(NamedTuple):
+    """A subject whose call can be timed.
+
+    Attributes:
+        subject: as named.
+        workload: in the subject's own dtype.
+        model: built, changed and warmed up.
+        call: what is timed.
+        flops: of one call of the unchanged model.
+        parameters: of the unchanged model.
+    """
 
     subject: Subject
-    task: Task
+    workload: Workload
     model: nn.Module
     call: Callable[[], None]
     flops: int
@@ -90,28 +107,28 @@ def once(call: Callable[[], None], device: str) -> float:
     return time.perf_counter() - begin
 
 
-def count_flops(subject: Subject, task: Task) -> int:
+def count_flops(subject: Subject, workload: Workload) -> int:
     """Floating-point operations of one call of the unchanged model, attention included."""
     plain = subject._replace(changes=frozenset())
-    if casts_weights(plain, task):
-        task = task._replace(dtype='fp32')
-    call = make_call(load_model(plain, task), plain, task)
+    if casts_weights(plain, workload):
+        workload = workload._replace(dtype='fp32')
+    call = make_call(load_model(plain, workload), plain, workload)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         call()
     return counter.get_total_flops()
 
 
-def prepare(subject: Subject, task: Task) -> Contestant:
+def prepare(subject: Subject, workload: Workload) -> PreparedSubject:
     """Count a subject's arithmetic, build it, change it as asked and warm it up."""
-    task = subject.on(task)
-    flops = count_flops(subject, task)
-    model = load_model(subject, task)
+    workload = subject.on(workload)
+    flops = count_flops(subject, workload)
+    model = load_model(subject, workload)
     parameters = sum(p.numel() for p in model.parameters())
-    model = change_model(model, subject, task)
-    call = make_call(model, subject, task)
+    model = change_model(model, subject, workload)
+    call = make_call(model, subject, workload)
     for _ in range(2):
         call()
-    return Contestant(subject, task, model, call, flops, parameters)
+    return PreparedSubject(subject, workload, model, call, flops, parameters)
 
 
 def matrix_product(dtype: str, device: str) -> tuple[Callable[[], None], int]:
@@ -138,6 +155,7 @@ def tf32_off() -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the memory of a GPU or of the machine was too small."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
@@ -155,108 +173,122 @@ def why(error: BaseException) -> str:
 
 def measure(
     subjects: Sequence[Subject],
-    task: Task,
+    workload: Workload,
     *,
     rounds: int = 7,
     memory: bool = True,
     say: Callable[[str], None] = print,
-) -> list[Reading]:
-    """Time ``subjects`` at ``task`` in turns: A B C A B C ...
+) -> list[Measurement]:
+    """Time ``subjects`` at ``workload`` in turns: A B C A B C ...
 
     Args:
-        rounds: measurements of each subject.
+        subjects: the first is the one that the others' speed is compared with.
+        workload: one for all; a subject with a dtype of its own takes that.
+        rounds: timed calls of each subject.
         memory: measure peak memory too; on a CPU each subject is run once more in its own
             process.
         say: told about progress and about subjects that cannot be timed, which are left out.
     """
     with tf32_off():
-        contestants = []
-        for i, subject in enumerate(subjects, 1):
-            say(f'  {i}/{len(subjects)} {subject.name}: building, warming up')
-            try:
-                contestants.append(prepare(subject, task))
-            except Exception as error:  # whatever a network of others' cannot do
-                say(f'error: {subject.name} at {task}: {why(error)}; it is left out')
-                _free(task.device)
+        prepared = _prepare_all(subjects, workload, say)
         products = {
-            dtype: matrix_product(dtype, task.device)
-            for dtype in dict.fromkeys(contestant.task.dtype for contestant in contestants)
+            dtype: matrix_product(dtype, workload.device)
+            for dtype in dict.fromkeys(ready.workload.dtype for ready in prepared)
         }
         for multiply, _ in products.values():
             multiply()
-        times, product_times = _in_turns(contestants, products, task, rounds, say)
-    first = times[0] if contestants and contestants[0].subject is subjects[0] else None
-    readings = []
-    for contestant, seconds in zip(contestants, times, strict=True):
-        subject, dtype = contestant.subject, contestant.task.dtype
+        times, product_times = _in_turns(prepared, products, workload, rounds, say)
+    first = times[0] if prepared and prepared[0].subject is subjects[0] else None
+    measurements = []
+    for ready, seconds in zip(prepared, times, strict=True):
+        dtype = ready.workload.dtype
         peak = None
         if memory:
-            say(f'  {subject.name}: peak memory')
-            peak = _peak_memory(contestant)
-        ratio = first and statistics.median(a / b for a, b in zip(first, seconds, strict=True))
-        product = products[dtype][1] / statistics.median(product_times[dtype])
-        rate = contestant.flops / statistics.median(seconds)
-        readings.append(
-            Reading(
-                subject.name,
-                task,
-                contestant.task,
-                tuple(seconds),
-                contestant.flops,
-                contestant.parameters,
-                peak,
-                ratio,
-                rate / product,
+            say(f'  {ready.subject.name}: peak memory')
+            peak = _peak_memory(ready)
+        product_rate = products[dtype][1] / statistics.median(product_times[dtype])
+        measurements.append(
+            Measurement(
+                subject=ready.subject.name,
+                requested=workload,
+                workload=ready.workload,
+                seconds=tuple(seconds),
+                flops=ready.flops,
+                parameters=ready.parameters,
+                peak_memory=peak,
+                ratio=None if first is None else _ratio(first, seconds),
+                matrix_share=ready.flops / statistics.median(seconds) / product_rate,
             )
         )
-    contestants.clear()
-    _free(task.device)
-    return readings
+    prepared.clear()
+    _free(workload.device)
+    return measurements
+
+
+def _prepare_all(
+    subjects: Sequence[Subject], workload: Workload, say: Callable[[str], None]
+) -> list[PreparedSubject]:
+    """The subjects that can be timed, in their order; ``say`` is told why one cannot."""
+    prepared = []
+    for i, subject in enumerate(subjects, 1):
+        say(f'  {i}/{len(subjects)} {subject.name}: building, warming up')
+        try:
+            prepared.append(prepare(subject, workload))
+        except Exception as error:  # whatever a network of others' cannot do
+            say(f'error: {subject.name} at {workload}: {why(error)}; it is left out')
+            _free(workload.device)
+    return prepared
+
+
+def _ratio(first: Sequence[float], seconds: Sequence[float]) -> float:
+    """How many times as fast as the first subject: the median over the rounds."""
+    return statistics.median(a / b for a, b in zip(first, seconds, strict=True))
 
 
 def _in_turns(
-    contestants: Sequence[Contestant],
+    prepared: Sequence[PreparedSubject],
     products: dict[str, tuple[Callable[[], None], int]],
-    task: Task,
+    workload: Workload,
     rounds: int,
     say: Callable[[str], None],
 ) -> tuple[list[list[float]], dict[str, list[float]]]:
-    """Seconds of each measurement: of each contestant, and of the matrix product in each dtype."""
-    times: list[list[float]] = [[] for _ in contestants]
+    """Seconds of each call: of each subject, and of the matrix product in each dtype."""
+    times: list[list[float]] = [[] for _ in prepared]
     product_times: dict[str, list[float]] = {dtype: [] for dtype in products}
     start = time.perf_counter()
     for i in range(rounds):
-        for contestant, seconds in zip(contestants, times, strict=True):
-            seconds.append(once(contestant.call, task.device))
+        for ready, seconds in zip(prepared, times, strict=True):
+            seconds.append(once(ready.call, workload.device))
         for dtype, (multiply, _) in products.items():
-            product_times[dtype].append(min(once(multiply, task.device) for _ in range(3)))
+            product_times[dtype].append(min(once(multiply, workload.device) for _ in range(3)))
         left = (time.perf_counter() - start) / (i + 1) * (rounds - i - 1)
         say(f'  round {i + 1}/{rounds}, about {left:.0f} s left at this size')
     return times, product_times
 
 
 def _free(device: str) -> None:
+    """Give memory back, and forget what was compiled."""
     gc.collect()
     torch.compiler.reset()
     if device == 'cuda':
         torch.cuda.empty_cache()
 
 
-def _peak_memory(contestant: Contestant) -> int | None:
+def _peak_memory(ready: PreparedSubject) -> int | None:
     """Peak bytes of one call above what was there before it."""
-    if contestant.task.device == 'cuda':
-        contestant.model.zero_grad(set_to_none=True)
+    if ready.workload.device == 'cuda':
+        ready.model.zero_grad(set_to_none=True)
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        contestant.call()
+        ready.call()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
     if not sys.platform.startswith('linux'):
         return None
     order = dict(
-        subject=contestant.subject._replace(changes=sorted(contestant.subject.changes))._asdict(),
-        task=contestant.task._asdict(),
+        subject=ready.subject._replace(changes=sorted(ready.subject.changes))._asdict(),
+        workload=ready.workload._asdict(),
         threads=torch.get_num_threads(),
     )
     answer = subprocess.run(

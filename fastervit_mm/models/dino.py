@@ -49,10 +49,10 @@ class RefPointHead(MLP):
 
 @MODELS.register_module()
 class DINO(MMDetDINO):
-    """mmdet's DINO with the published decoder, so that checkpoints move between both lines and
-    come in from the rest of the world.
+    """mmdet's DINO with the published decoder: checkpoints fit both package lines, and those of
+    others load.
 
-    Args: those of `mmdet.models.DINO`.
+    It takes the arguments of `mmdet.models.DINO`.
     """
 
     def _init_layers(self) -> None:

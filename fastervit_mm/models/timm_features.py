@@ -31,7 +31,8 @@ class TimmFeatures(BaseModule):
         with_cp: activation checkpointing, as timm does it. Default False.
 
     Attributes:
-        out_channels, out_strides: of the emitted maps.
+        out_channels: of the emitted maps.
+        out_strides: of the emitted maps, in px of the image.
 
     Raises:
         ValueError: timm has no such network, or not these maps. `init_weights` raises OSError

@@ -145,7 +145,8 @@ class FasterViT(BaseModule):
             None starts from random ones. Default None.
 
     Attributes:
-        out_channels, out_strides: of the emitted maps, in the order of ``out_indices``.
+        out_channels: of the emitted maps, in the order of ``out_indices``.
+        out_strides: of the emitted maps, in px of the image, in the same order.
         fused: `fastervit_mm.fuse` has rewritten it for inference.
 
     Raises:

@@ -19,8 +19,8 @@ def parameter_depth(name: str, depths: Sequence[int]) -> int:
     """Depth of a backbone's parameter: 0 the stem, then one for each block.
 
     The initialiser of a stage's carrier tokens counts with the stage's first block, the
-    downsampling with the first block behind it; whatever is no part of the trunk (norms of emitted
-    maps, necks, heads) lies behind the last block.
+    downsampling with the first block after it; whatever is no part of the trunk (norms of emitted
+    maps, necks, heads) comes after the last block.
 
     Args:
         name: without the prefix 'backbone.'.
@@ -42,8 +42,8 @@ def parameter_depth(name: str, depths: Sequence[int]) -> int:
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """mmengine's constructor, with rates that fall by a factor from block to block downwards.
 
-    Args: those of `mmengine.optim.DefaultOptimWrapperConstructor`; ``paramwise_cfg`` holds
-        ``layer_decay_rate`` (0 .. 1) beside the usual words (norm_decay_mult, custom_keys ...).
+    It takes the arguments of `mmengine.optim.DefaultOptimWrapperConstructor`; ``paramwise_cfg``
+    holds ``layer_decay_rate`` (0 .. 1) beside the usual keys (norm_decay_mult, custom_keys ...).
 
     Raises:
         ValueError: no such rate, or the model's ``backbone`` is not a FasterViT.
