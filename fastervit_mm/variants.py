@@ -54,7 +54,7 @@ class Variant:
         return tuple(self.dim * 2**i for i in range(NUM_STAGES))
 
 
-_SCALED = dict(layer_scale=1e-5, do_propagation=True)
+_SCALED: dict[str, Any] = dict(layer_scale=1e-5, do_propagation=True)
 _21K = Variant(
     196,
     64,

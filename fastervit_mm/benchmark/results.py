@@ -195,8 +195,9 @@ def _draw_sizes(measurements: Sequence[Measurement], path: Path) -> list[Path]:
         pixels = [r.workload.height * r.workload.width / 1e6 for r in group]
         label = f'{_label(subject)}, batch {workload.batch}, {workload.dtype}, {workload.mode}'
         axes[0].plot(pixels, [1e3 * r.median for r in group], marker='o', label=label)
-        if all(r.peak_memory is not None for r in group):
-            axes[1].plot(pixels, [r.peak_memory / 1e6 for r in group], marker='o', label=label)
+        peaks = [r.peak_memory / 1e6 for r in group if r.peak_memory is not None]
+        if len(peaks) == len(group):
+            axes[1].plot(pixels, peaks, marker='o', label=label)
     for axis, name in zip(axes, ('time of a batch, ms', 'peak memory, MB'), strict=True):
         axis.set(xlabel='megapixels of an image', ylabel=name, xlim=(0, None), ylim=(0, None))
     axes[0].legend(fontsize=7)

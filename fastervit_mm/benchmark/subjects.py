@@ -158,7 +158,7 @@ def _from_config(subject: Subject) -> nn.Module:
     if 'checkpointed' in subject.changes:
         cfg.model.backbone.with_cp = True
     _forget_weights(cfg.model)
-    model = build_model(cfg)
+    model: Any = build_model(cfg)
     return model.backbone if subject.part == 'backbone' else model
 
 
@@ -166,11 +166,11 @@ def _forget_weights(cfg: Any) -> None:
     """Random weights: they cost the same time and need no download."""
     if isinstance(cfg, Config | dict):
         if cfg.get('init_cfg') is not None:
-            cfg.init_cfg = None
+            cfg['init_cfg'] = None
         if cfg.get('type') == 'fastervit_mm.TimmFeatures':
-            cfg.pretrained = False  # its default is True
+            cfg['pretrained'] = False  # its default is True
         elif cfg.get('pretrained'):
-            cfg.pretrained = False if isinstance(cfg.pretrained, bool) else None
+            cfg['pretrained'] = False if isinstance(cfg['pretrained'], bool) else None
         for value in cfg.values():
             _forget_weights(value)
 
@@ -196,7 +196,7 @@ def _from_timm(subject: Subject, workload: Workload) -> nn.Module:
     import timm
 
     name = subject.source.removeprefix(TIMM)
-    options = dict(features_only=True, pretrained=False)
+    options: dict[str, Any] = dict(features_only=True, pretrained=False)
     try:
         try:
             return timm.create_model(name, img_size=(workload.height, workload.width), **options)
@@ -222,7 +222,7 @@ def load_model(subject: Subject, workload: Workload) -> nn.Module:
     return model
 
 
-def change_model(model: nn.Module, subject: Subject, workload: Workload) -> nn.Module:
+def change_model(model: Any, subject: Subject, workload: Workload) -> nn.Module:
     """Apply the subject's changes and, for inference of a backbone, the dtype.
 
     Raises:
@@ -290,7 +290,7 @@ def _backbone_call(model: nn.Module, images: Tensor, workload: Workload) -> Call
 
 
 def _model_call(
-    model: nn.Module, images: Tensor, subject: Subject, workload: Workload
+    model: Any, images: Tensor, subject: Subject, workload: Workload
 ) -> Callable[[], None]:
     size = (workload.height, workload.width)
     task = task_of(read_config(subject.source))

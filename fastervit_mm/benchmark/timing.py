@@ -287,7 +287,7 @@ def _peak_memory(ready: PreparedSubject) -> int | None:
     if not sys.platform.startswith('linux'):
         return None
     order = dict(
-        subject=ready.subject._replace(changes=sorted(ready.subject.changes))._asdict(),
+        subject=dict(ready.subject._asdict(), changes=sorted(ready.subject.changes)),
         workload=ready.workload._asdict(),
         threads=torch.get_num_threads(),
     )

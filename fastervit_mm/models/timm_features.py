@@ -6,7 +6,7 @@ mmseg has a wrapper of its own, the maintained mmdet has none; this one serves b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from typing import Any
 
 import timm
 from mmengine.logging import print_log
@@ -52,12 +52,8 @@ class TimmFeatures(BaseModule):
         if not timm.is_model(model_name):
             raise ArgumentError(f'model_name is {model_name!r}; timm.list_models() names all')
         self.model_name, self.pretrained = model_name, pretrained
-        self.create = partial(
-            timm.create_model,
-            model_name,
-            features_only=True,
-            out_indices=tuple(out_indices),
-            drop_path_rate=drop_path_rate,
+        self.options: dict[str, Any] = dict(
+            out_indices=tuple(out_indices), drop_path_rate=drop_path_rate
         )
         try:
             self.network = self.create()
@@ -72,6 +68,12 @@ class TimmFeatures(BaseModule):
         self.out_strides = tuple(self.network.feature_info.reduction())
         self.norms = nn.ModuleList(
             LayerNorm2d(channels) if out_norm else nn.Identity() for channels in self.out_channels
+        )
+
+    def create(self, pretrained: bool = False) -> Any:
+        """The network of timm's, with its published weights or random ones."""
+        return timm.create_model(
+            self.model_name, pretrained=pretrained, features_only=True, **self.options
         )
 
     def init_weights(self) -> None:

@@ -193,7 +193,7 @@ class FasterViT(BaseModule):
         self.fused = False
 
         self.patch_embed = PatchEmbed(in_channels, variant.in_dim, variant.dim)
-        self.levels = _build_stages(
+        self.levels: Any = _build_stages(
             variant,
             max(self.out_indices) + 1,
             carrier_pooling=carrier_pooling,

@@ -6,6 +6,7 @@ Attribute names are those of the published checkpoints.
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import torch
 from timm.layers import DropPath, LayerNorm2d
@@ -24,6 +25,11 @@ def add_branch(x: Tensor, branch: Tensor) -> Tensor:
     if torch.is_grad_enabled() or branch.dtype != x.dtype:
         return x + branch
     return branch.add_(x)
+
+
+def fold_batch_norm(conv: Any, norm: Any) -> tuple[nn.Conv2d, nn.Identity]:
+    """What takes the places of a convolution and the BatchNorm after it, in evaluation mode."""
+    return fuse_conv_bn_eval(conv, norm), nn.Identity()
 
 
 class PatchEmbed(nn.Module):
@@ -52,9 +58,8 @@ class PatchEmbed(nn.Module):
     def reparameterize(self) -> Counter[str]:
         """Each BatchNorm into the convolution before it."""
         layers = self.conv_down
-        for conv, norm in ((0, 1), (3, 4)):
-            layers[conv] = fuse_conv_bn_eval(layers[conv], layers[norm])
-            layers[norm] = nn.Identity()
+        layers[0], layers[1] = fold_batch_norm(layers[0], layers[1])
+        layers[3], layers[4] = fold_batch_norm(layers[3], layers[4])
         return Counter({BATCH_NORMS: 2})
 
 
@@ -69,10 +74,10 @@ class ConvBlock(nn.Module):
     def __init__(self, dim: int, drop_path: float = 0.0) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(dim, dim, 3, padding=1)
-        self.norm1 = nn.BatchNorm2d(dim)
+        self.norm1: nn.Module = nn.BatchNorm2d(dim)
         self.act1 = nn.GELU()
         self.conv2 = nn.Conv2d(dim, dim, 3, padding=1)
-        self.norm2 = nn.BatchNorm2d(dim)
+        self.norm2: nn.Module = nn.BatchNorm2d(dim)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,8 +86,8 @@ class ConvBlock(nn.Module):
 
     def reparameterize(self) -> Counter[str]:
         """Each BatchNorm into the convolution before it."""
-        self.conv1, self.norm1 = fuse_conv_bn_eval(self.conv1, self.norm1), nn.Identity()
-        self.conv2, self.norm2 = fuse_conv_bn_eval(self.conv2, self.norm2), nn.Identity()
+        self.conv1, self.norm1 = fold_batch_norm(self.conv1, self.norm1)
+        self.conv2, self.norm2 = fold_batch_norm(self.conv2, self.norm2)
         return Counter({BATCH_NORMS: 2})
 
 

@@ -52,6 +52,9 @@ class Mlp(TimmMlp):
         hidden: channels between the two layers.
     """
 
+    fc1: nn.Linear
+    fc2: nn.Linear
+
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__(dim, hidden)
 
@@ -79,7 +82,7 @@ class Attention(nn.Module):
         self.num_heads = num_heads
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
-        self.pos_emb_funct = RelativePositionBias(num_heads)
+        self.pos_emb_funct: RelativePositionBias | ConstantTable = RelativePositionBias(num_heads)
 
     def forward(self, x: Tensor, grid: TokenGrid) -> Tensor:
         """``x``'s last tokens are those of ``grid``; carrier tokens before them get no bias."""
@@ -167,7 +170,7 @@ class WindowBlock(nn.Module):
         layer_scale: float | None = None,
     ) -> None:
         super().__init__()
-        self.pos_embed = PositionEmbedding(dim)
+        self.pos_embed: PositionEmbedding | ConstantTable = PositionEmbedding(dim)
         self.norm1 = nn.LayerNorm(dim)
         self.attn = Attention(dim, num_heads)
         self.norm2 = nn.LayerNorm(dim)
@@ -253,7 +256,7 @@ class HATBlock(WindowBlock):
         changed = self.hat_mlp(self.hat_norm2(carriers))
         return add_branch(carriers, self.drop_path(scaled(changed, self.gamma2)))
 
-    def forward(
+    def forward(  # type: ignore[override]  # its stage gives it carriers too
         self, x: Tensor, carriers: Tensor, grid: TokenGrid, carrier_grid: TokenGrid
     ) -> tuple[Tensor, Tensor]:
         """(B*nW, w*w, C) and (B, nW*c*c, C), window by window -> the same shapes."""

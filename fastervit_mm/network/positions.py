@@ -101,7 +101,8 @@ class PositionMLP(nn.Module):
 
     def evaluate(self, points: Tensor) -> Tensor:
         """(M, 2) points -> (M, dim) fp32."""
-        first, _, last = self.cpb_mlp
+        layers: Any = self.cpb_mlp
+        first, _, last = layers
         with nullcontext() if points.is_meta else torch.autocast(points.device.type, enabled=False):
             hidden = F.linear(points, first.weight.float(), first.bias.float()).relu_()
             return F.linear(hidden, last.weight.float())

@@ -126,9 +126,11 @@ class WindowStage(nn.Module):
         super().__init__()
         self.window, self.position_unit, self.with_cp = window, position_unit, with_cp
         self.do_propagation = do_propagation and ct_size is not None
-        self.blocks = nn.ModuleList()
+        self.blocks: Any = nn.ModuleList()  # it forgets the type of its modules
         for i, rate in enumerate(drop_paths, 1):
-            scales = dict(mlp_ratio=mlp_ratio, drop_path=rate, layer_scale=layer_scale)
+            scales: dict[str, Any] = dict(
+                mlp_ratio=mlp_ratio, drop_path=rate, layer_scale=layer_scale
+            )
             if ct_size is None:
                 self.blocks.append(WindowBlock(dim, num_heads, **scales))
             else:

@@ -66,7 +66,8 @@ def random_label_maps(
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
-    labels = torch.randint(0, model.decode_head.num_classes, (count, 1, *size))
+    head: Any = model.decode_head
+    labels = torch.randint(0, head.num_classes, (count, 1, *size))
     return [
         SegDataSample(metainfo=_meta(size), gt_sem_seg=PixelData(data=label.to(device)))
         for label in labels

@@ -84,13 +84,13 @@ def why_skipped(name: str, built_stages: int) -> str | None:
 
 def recognise_variant(shapes: Mapping[str, Iterable[int]]) -> list[str]:
     """Names of the published variants that entries of these names and shapes fit."""
-    shapes = {name: tuple(shape) for name, shape in shapes.items()}
+    sizes = {name: tuple(shape) for name, shape in shapes.items()}
     blocks = re.compile(r'levels\.(\d)\.blocks\.(\d+)\.')
-    found = {(int(m[1]), int(m[2])) for m in map(blocks.match, shapes) if m}
+    found = {(int(m[1]), int(m[2])) for m in map(blocks.match, sizes) if m}
     depths = tuple(sum(stage == i for stage, _ in found) for i in range(NUM_STAGES))
-    stem = shapes.get('patch_embed.conv_down.3.weight', (0, 0))
-    hat = 'levels.2.blocks.0.hat_norm1.weight' in shapes
-    table = shapes.get('levels.2.blocks.0.pos_embed.relative_bias')
+    stem = sizes.get('patch_embed.conv_down.3.weight', (0, 0))
+    hat = 'levels.2.blocks.0.hat_norm1.weight' in sizes
+    table = sizes.get('levels.2.blocks.0.pos_embed.relative_bias')
     return [
         name
         for name, v in VARIANTS.items()
@@ -109,7 +109,7 @@ def without_other_norms(
     A BatchNorm's weight and bias would fit a LayerNorm by name and shape alone.
     """
     kept, left_out = dict(entries), []
-    for norm in {match[0] for match in map(_OUT_NORM.match, own) if match}:
+    for norm in sorted({match[0] for match in map(_OUT_NORM.match, own) if match}):
         theirs = {name for name in entries if name.startswith(norm)}
         if theirs and theirs != {name for name in own if name.startswith(norm)}:
             left_out += sorted(theirs)
@@ -130,7 +130,7 @@ def load_entries(model: nn.Module, entries: Mapping[str, Tensor], source: str) -
         ArgumentError: an entry is missing, unexpected or of another shape, and nothing explains
             it.
     """
-    own = model.state_dict()
+    own, levels = model.state_dict(), list(model.get_submodule('levels').children())
     entries, other_norms = without_other_norms(entries, own)
     skipped: dict[str, list[str]] = {}
     if other_norms:
@@ -141,7 +141,7 @@ def load_entries(model: nn.Module, entries: Mapping[str, Tensor], source: str) -
             if value.shape != own[name].shape:
                 reshaped.append(f'{name} {tuple(value.shape)} for {tuple(own[name].shape)}')
             continue
-        reason = why_skipped(name, len(model.levels))
+        reason = why_skipped(name, len(levels))
         if reason is None:
             unexpected.append(name)
         else:

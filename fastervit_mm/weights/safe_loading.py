@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import pickle
 import re
@@ -46,9 +47,10 @@ def harmless_classes() -> list[Any]:
     from mmengine.logging.history_buffer import HistoryBuffer
 
     # numpy 1.26 has a _core too, which is all but empty
-    core = np._core if np.__version__ >= '2' else np.core
+    core = '_core' if np.__version__ >= '2' else 'core'
+    multiarray = importlib.import_module(f'numpy.{core}.multiarray')
     functions = [
-        _under_name(getattr(core.multiarray, name), f'numpy.{module}.multiarray', name)
+        _under_name(getattr(multiarray, name), f'numpy.{module}.multiarray', name)
         for module in ('core', '_core')
         for name in ('_reconstruct', 'scalar')
     ]
