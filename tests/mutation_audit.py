@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import importlib
 import json
 import os
 import random
@@ -36,6 +37,17 @@ SLOWEST = 30.0  # s: a test above it is left to the others
 HANGS = 4.0  # times its budget (and a start) that a mutant's tests may take
 START = 60.0  # s
 LEAST = 12  # mutants of a folder, where it has so many
+PRELOADED = (
+    'hypothesis',
+    'mmdet.apis',
+    'mmdet.models',
+    'mmengine.runner',
+    'mmseg.apis',
+    'mmseg.models',
+    'pycocotools.cocoeval',
+    'pytest',
+    'timm',
+)
 TESTED_BY = {'configs': 'tests/configs/'}  # what coverage cannot see: mmengine runs a copy of them
 
 
@@ -243,15 +255,8 @@ def tests_for(mutant: Mutant, seen: dict[str, Any]) -> list[str]:
 
 def preload() -> None:
     """Import what every test needs and no mutant touches, once for all mutants."""
-    import hypothesis  # noqa: F401
-    import mmdet.apis
-    import mmdet.models
-    import mmengine.runner
-    import mmseg.apis
-    import mmseg.models
-    import pycocotools.cocoeval
-    import pytest
-    import timm  # noqa: F401
+    for name in PRELOADED:
+        importlib.import_module(name)
 
 
 def run_tests(names: list[str], copy: Path, log: Path, limit: float) -> str:
