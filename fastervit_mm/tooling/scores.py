@@ -99,7 +99,8 @@ def class_ap(coco: Any, results: list[dict], kind: str) -> list[float]:
         evaluation.evaluate()
         evaluation.accumulate()
     precision = evaluation.eval['precision'][:, :, :, 0, -1]  # IoU, recall, class
+    order = sorted(ids)  # COCOeval's, whatever that of the file
     return [
         float(p[p > -1].mean()) if (p > -1).any() else -1.0
-        for p in (precision[:, :, k] for k in range(len(ids)))
+        for p in (precision[:, :, order.index(i)] for i in ids)
     ]
