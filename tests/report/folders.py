@@ -43,7 +43,9 @@ def write_coco(folder: Path, split: str, images: dict, objects: list, categories
                 iscrowd=0,
                 segmentation=[[x, y, x + w, y, x + w, y + h, x, y + h]],
             )
-            for n, (name, category, (x, y, w, h)) in enumerate(objects)
+            for n, (name, category, (x, y, w, h)) in enumerate(
+                objects, start=1
+            )  # pycocotools takes 0 for none
         ],
         categories=[dict(id=i, name=name) for i, name in categories.items()],
     )

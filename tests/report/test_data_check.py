@@ -67,7 +67,7 @@ def test_the_tables_of_a_detection_folder(coco_check, coco):
     assert len(rows) == len(by_kind) == 4
     count, remedy, where = by_kind['training', 'box beyond the edge']
     assert (count, remedy) == (2, 'cut at the edge')
-    assert where.startswith('a.png, annotation 3: [70, 5, 20, 20], b.png, annotation 6')
+    assert where.startswith('a.png, annotation 4: [70, 5, 20, 20], b.png, annotation 7')
     assert by_kind['training', 'box of no size'][:2] == (1, 'left out')
     never = {k: v for k, v in by_kind.items() if k[1] == 'category without instances'}
     learnt = 'kept; the network cannot learn it'

@@ -68,7 +68,7 @@ def test_problems_with_their_remedies(page, tmp_path):
     learnt = 'kept; the network cannot learn it'
     assert found == [
         ['split', 'problem', 'count', 'in training', 'such as'],
-        ['training', 'box of no size', '1', 'left out', '2.png, annotation 3: [2, 2, 0, 9]'],
+        ['training', 'box of no size', '1', 'left out', '2.png, annotation 4: [2, 2, 0, 9]'],
         ['validation', 'category without instances', '1', learnt, '<b>'],
     ]
     good = {f'{i}.png': (9, 9) for i in range(2)}
