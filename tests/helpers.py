@@ -58,7 +58,7 @@ def run_tool(tool: str, *arguments, expect: int = 0) -> str:
     return output
 
 
-def _forget_earlier_runs() -> None:
+def forget_earlier_runs() -> None:
     """Loggers, message hubs and visualizers that an earlier run in this process has left.
 
     mmengine names them by the second of their start: a run would write into another's files.
@@ -75,7 +75,7 @@ def call_tool(tool: str, *arguments, expect: int = 0) -> str:
     """`run_tool` in this process, where a process of its own would prove nothing: seconds less."""
     path, output, status = ROOT / 'tools' / tool, io.StringIO(), 0
     argv, folder = sys.argv, os.getcwd()
-    _forget_earlier_runs()
+    forget_earlier_runs()
     try:
         sys.argv = [str(path), *map(str, arguments)]
         os.chdir(ROOT)
@@ -90,6 +90,6 @@ def call_tool(tool: str, *arguments, expect: int = 0) -> str:
     finally:
         sys.argv = argv
         os.chdir(folder)
-        _forget_earlier_runs()
+        forget_earlier_runs()
     assert status == expect, output.getvalue()[-4000:]
     return output.getvalue()
