@@ -5,12 +5,13 @@ import importlib
 import pytest
 from mmengine.config import Config
 from mmengine.model import BaseModule
-from mmengine.registry import RUNNERS, DefaultScope
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from fastervit_mm.errors import ArgumentError
 from fastervit_mm.tooling import run_config
 from fastervit_mm.tooling.run_config import build_model, build_runner, fit_to_device
+from tests.training.toys import NotingRunner, registered
 
 
 @pytest.fixture(autouse=True)
@@ -110,20 +111,10 @@ def test_other_launchers_need_accelerators(launcher, started):
     assert started == []
 
 
-@RUNNERS.register_module(force=True)
-class OtherRunner:
-    """A runner that keeps its config."""
-
-    @classmethod
-    def from_cfg(cls, cfg):
-        self = cls()
-        self.cfg = cfg
-        return self
-
-
 def test_the_runner_is_the_one_that_the_config_names(monkeypatch):
-    runner = build_runner(a_config(runner_type='OtherRunner'))
-    assert isinstance(runner, OtherRunner)
+    with registered():
+        runner = build_runner(a_config(runner_type='NotingRunner'))
+    assert isinstance(runner, NotingRunner) and runner.asked == []
     assert runner.cfg.optim_wrapper.type == 'OptimWrapper'  # fitted to the device
     monkeypatch.setattr(Runner, 'from_cfg', lambda cfg: ('plain', cfg.optim_wrapper.type))
     assert build_runner(a_config()) == ('plain', 'OptimWrapper')

@@ -4,48 +4,17 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.model import BaseModule
-from torch import nn
 
 from fastervit_mm.errors import ArgumentError, FileError
 from fastervit_mm.own_data.start import model_shapes, start_from
-
-CLASSES = 3
-
-
-class Backbone(BaseModule):
-    """A convolution."""
-
-    def __init__(self, channels, init_cfg=None):
-        super().__init__()
-        self.conv = nn.Conv2d(3, channels, 1)
-        self.device = self.conv.weight.device.type
-
-
-class Net(BaseModule):
-    """A backbone, and heads of which one depends on the classes."""
-
-    def __init__(self, backbone, classes=CLASSES, neck=True):
-        super().__init__()
-        self.backbone = MODELS.build(backbone)
-        self.neck = nn.ParameterList(torch.zeros(2) for _ in range(6 if neck else 0))
-        self.head = nn.Linear(4, classes)
-        built.append(self.backbone.device)
-
-
-built = []
+from tests.training.toys import ToyNet, registered
 
 
 @pytest.fixture(autouse=True)
-def registered():
-    """The toys in mmdet's registry while a test runs."""
-    names = {'ToyNet': Net, 'ToyBackbone': Backbone, 'ToySwin': Backbone}
-    for name, kind in names.items():
-        MODELS.register_module(name=name, module=kind)
-    built.clear()
-    yield
-    for name in names:
-        MODELS.module_dict.pop(name)
+def toys():
+    """The toys in the registries."""
+    with registered():
+        yield
 
 
 def config(backbone='ToyBackbone', channels=8, **model):
@@ -82,9 +51,9 @@ def test_shapes_of_the_configs_model():
         'head.weight': (3, 4),
         'head.bias': (3,),
     }
-    assert len(shapes) == 10 and built == ['meta']  # no memory, no time
+    assert len(shapes) == 10 and ToyNet.devices == ['meta']  # no memory, no time
     model_shapes(config('ToySwin'))
-    assert built == ['meta', 'cpu']  # Swin cannot be built so
+    assert ToyNet.devices == ['meta', 'cpu']  # Swin cannot be built so
 
 
 def test_all_is_taken_over_where_all_fits(tmp_path):
@@ -109,7 +78,7 @@ def test_heads_of_other_classes_start_afresh(tmp_path):
 
     write(tmp_path / 'c.pth', change)
     (tmp_path / 'run/data').mkdir(parents=True)
-    cfg = config(classes=5)
+    cfg = config(num_classes=5)
     lines = start_from(cfg, str(tmp_path / 'c.pth'), tmp_path / 'run')
     assert lines == [
         f'{tmp_path}/c.pth: 3 of 10 entries taken over',
