@@ -217,7 +217,7 @@ def without_other_norms(
     A BatchNorm's weight and bias would fit a LayerNorm by name and shape alone.
     """
     kept, left_out = dict(entries), []
-    for norm in {match[0] for match in map(_OUT_NORM.match, own) if match}:
+    for norm in sorted({match[0] for match in map(_OUT_NORM.match, own) if match}):
         theirs = {name for name in entries if name.startswith(norm)}
         if theirs and theirs != {name for name in own if name.startswith(norm)}:
             left_out += sorted(theirs)
