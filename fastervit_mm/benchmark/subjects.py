@@ -154,6 +154,7 @@ def _from_config(subject: Subject) -> nn.Module:
         cfg.model.backbone.with_cp = True
     _forget_weights(cfg.model)
     model = build_model(cfg)
+    model.init_weights()  # DINO's level_embed is uninitialised memory until then
     return model.backbone if subject.part == 'backbone' else model
 
 

@@ -6,7 +6,6 @@ import sys
 
 import pytest
 import torch
-from tests.helpers import run_tool
 from PIL import Image
 
 from fastervit_mm import FasterViT
@@ -19,6 +18,7 @@ from fastervit_mm.benchmark.subjects import (
 )
 from fastervit_mm.benchmark.timing import Reading, measure, why
 from fastervit_mm.variants import VARIANTS
+from tests.helpers import run_tool
 
 DETECTOR = 'configs/detection/cascade_fastervit_shapes.py'
 SEGMENTOR = 'configs/segmentation/upernet_fastervit_shapes.py'
