@@ -17,6 +17,7 @@ from ..backbone import FasterViT
 from ..compiling import compile_backbones
 from ..errors import ArgumentError, FileError
 from ..fusing import fuse
+from ..timm_features import TimmFeatures
 from ..tooling.run_config import build_model, check_host_library, read_config
 from ..variants import VARIANTS
 
@@ -154,6 +155,9 @@ def _from_config(subject: Subject) -> nn.Module:
         cfg.model.backbone.with_cp = True
     _forget_weights(cfg.model)
     model = build_model(cfg)
+    for module in model.modules():
+        if isinstance(module, TimmFeatures):
+            module.pretrained = False  # its default is True
     model.init_weights()  # DINO's level_embed is uninitialised memory until then
     return model.backbone if subject.part == 'backbone' else model
 

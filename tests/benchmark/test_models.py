@@ -22,6 +22,7 @@ from tests.helpers import ROOT, SMALL
 
 DETECTOR = str(ROOT / 'configs/detection/cascade_fastervit_shapes.py')
 SWIN = str(ROOT / 'configs/detection/peers/cascade_swin_t_3x.py')
+CONVNEXT = str(ROOT / 'configs/detection/peers/cascade_convnext_t_3x.py')
 BF16, BF16_TRAIN = INFER._replace(dtype='bf16'), TRAIN._replace(dtype='bf16')
 
 
@@ -107,6 +108,21 @@ def test_no_weights_of_a_config_are_downloaded(monkeypatch):
     load_model(parse_subject(SWIN), INFER)
     assert built[0].model.backbone.init_cfg is None
     assert built[0].model.type == 'CascadeRCNN'
+
+
+def test_no_weights_of_timms_are_downloaded(monkeypatch):
+    import timm
+
+    asked = []
+    create = timm.create_model
+
+    def watched(name, **options):
+        asked.append(options.get('pretrained', False))
+        return create('test_convnext', **options)
+
+    monkeypatch.setattr(timm, 'create_model', watched)
+    model = load_model(parse_subject(CONVNEXT, 'backbone'), INFER)
+    assert asked == [False] and model.pretrained is False
 
 
 def test_no_parameter_is_left_as_memory_was(tmp_path):
