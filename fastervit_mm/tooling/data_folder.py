@@ -64,7 +64,8 @@ def point_to_folder(cfg: Config, folder: str | os.PathLike) -> None:
     """
     if not Path(folder).is_dir():
         raise FileError(f'--data {folder} is not a folder')
-    roots = {str(dataset['data_root']) for dataset in datasets(cfg)}
+    # longest first: one may begin like another; a fitted config has none, its files are absolute
+    roots = sorted({str(d['data_root']) for d in datasets(cfg)} - {''}, key=len, reverse=True)
     for dataset in datasets(cfg):
         dataset['data_root'] = str(folder)
     for name in EVALUATORS:
