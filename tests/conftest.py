@@ -1,11 +1,17 @@
 """Fixtures that several tests share: published names, real photographs, drawn scenes."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.helpers import FIXTURES, PHOTOGRAPHS
+
+if os.environ.get('FILL_UNINITIALISED'):  # make test-nan: what nobody wrote is NaN, not luck
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
 
 
 @pytest.fixture(scope='session')

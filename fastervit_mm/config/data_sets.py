@@ -59,7 +59,9 @@ def point_to_folder(cfg: Config, folder: str | os.PathLike) -> None:
         cfg: changed in place.
         folder: takes the place of each data set's ``data_root``.
     """
-    roots = {str(dataset['data_root']) for dataset in datasets(cfg)} - {'', 'None'}
+    # longest first: one may begin like another; a fitted config has none, its files are absolute
+    found = {str(dataset['data_root']) for dataset in datasets(cfg)} - {'', 'None'}
+    roots = sorted(found, key=len, reverse=True)
     for dataset in datasets(cfg):
         dataset['data_root'] = str(folder)
     for name in EVALUATORS.values():

@@ -2,19 +2,31 @@
 
 import pytest
 import torch
-from tests.helpers import ROOT, SMALL
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-CONFIGS = ROOT / 'configs'
+from tests.configs.resolved import read
+from tests.helpers import SMALL
+
 SMALL_CHANNELS = [16, 32, 64, 128]
+STAGES = [f's{i}.{name}' for i in range(3) for name in ('loss_cls', 'loss_bbox', 'loss_mask')]
+OF_QUERIES = ('loss_cls', 'loss_bbox', 'loss_iou')
+LAYERS = ('', 'd0.', 'enc_', 'dn_', 'd0.dn_')  # two decoder layers, proposals, denoising
+LOSSES = {
+    'cascade': {'loss_rpn_cls', 'loss_rpn_bbox', *STAGES},
+    'dino': {layer + name for layer in LAYERS for name in OF_QUERIES},
+    'upernet': {'decode.loss_ce', 'aux.loss_ce'},
+}
 
 
 def small(cfg: Config) -> Config:
-    """``cfg`` with a small FasterViT, few regions and few layers."""
+    """``cfg`` with a small FasterViT, few regions and layers, and no weights to download."""
     model = cfg.model
+    model.backbone.pop('init_cfg', None)
+    if model.backbone.type == 'fastervit_mm.TimmFeatures':
+        model.backbone.pretrained = False
     if model.backbone.type == 'fastervit_mm.FasterViT':
-        model.backbone.update(arch=dict(SMALL), init_cfg=None)
+        model.backbone.arch = dict(SMALL)
         indices = model.backbone.out_indices
         if 'neck' in model:
             model.neck.in_channels = [SMALL_CHANNELS[i] for i in indices]
@@ -51,7 +63,7 @@ def segmentation_batch():
 
 
 @pytest.mark.parametrize(
-    'path',
+    'name',
     [
         'detection/cascade_fastervit_3_3x',
         'detection/cascade_fastervit_2_lsj',
@@ -66,9 +78,9 @@ def segmentation_batch():
         'segmentation/peers/upernet_convnext_t_160k',
     ],
 )
-def test_a_training_step_and_a_prediction(path):
+def test_a_training_step_and_a_prediction(name):
     torch.manual_seed(0)
-    cfg = small(Config.fromfile(CONFIGS / f'{path}.py'))
+    cfg = small(read(name))
     init_default_scope(cfg.default_scope)
     detection = cfg.default_scope == 'mmdet'
     registry = __import__(f'{cfg.default_scope}.registry', fromlist=['MODELS'])
@@ -76,11 +88,15 @@ def test_a_training_step_and_a_prediction(path):
     if not detection:
         cfg.model.data_preprocessor.size = (64, 64)
     model = registry.MODELS.build(cfg.model).train()
+    model.init_weights()  # DINO's level_embed is uninitialised memory until then
     batch = detection_batch('roi_head' in cfg.model) if detection else segmentation_batch()
     data = model.data_preprocessor(batch, True)
-    loss, _ = model.parse_losses(model(**data, mode='loss'))
+    losses = model(**data, mode='loss')
+    loss, _ = model.parse_losses(losses)
     loss.backward()
     assert torch.isfinite(loss)
+    family = name.rpartition('/')[2].split('_')[0]
+    assert {key for key in losses if 'loss' in key} == LOSSES[family]
     without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not without, without
     model.eval()
@@ -88,3 +104,11 @@ def test_a_training_step_and_a_prediction(path):
     with torch.no_grad():
         predictions = model(**model.data_preprocessor(batch, False), mode='predict')
     assert len(predictions) == 2
+    for prediction in predictions:
+        if detection:
+            assert (
+                len(prediction.pred_instances)
+                <= cfg.model.test_cfg.get('rcnn', cfg.model.test_cfg).max_per_img
+            )
+        else:
+            assert prediction.pred_sem_seg.data.shape == (1, 64, 64)

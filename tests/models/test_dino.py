@@ -2,18 +2,16 @@
 
 import argparse
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from tests.helpers import FIXTURES, ROOT
-from tests.stand_in_weights import dino_tensor, image
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from fastervit_mm.weights.released_dino import COCO_IDS, convert_detector, our_name
+from tests.helpers import FIXTURES, ROOT, call_tool
+from tests.stand_in_weights import dino_tensor, image
 
 RELEASED = ROOT / 'configs/detection/dino_4scale_fastervit_4_21k_224_12e_released.py'
 KEYS = json.loads((FIXTURES / 'dino_official_keys.json').read_text())
@@ -45,13 +43,7 @@ def test_the_released_detector_gives_its_answers(released_file, tmp_path):
     from mmdet.structures import DetDataSample
 
     out = tmp_path / 'converted.pth'
-    done = subprocess.run(
-        [sys.executable, 'tools/convert_dino_checkpoint.py', released_file, out],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    call_tool('convert_dino_checkpoint.py', released_file, out)
     model = build(RELEASED).eval()
     model.load_state_dict(torch.load(out, weights_only=True)['state_dict'], strict=True)
 
@@ -108,19 +100,10 @@ def test_files_that_are_no_released_detector(official_keys, tmp_path):
         ({'layer1.weight': torch.zeros(1)}, 'none that is known'),
     ):
         torch.save(content, tmp_path / 'odd.pth')
-        done = subprocess.run(
-            [
-                sys.executable,
-                'tools/convert_dino_checkpoint.py',
-                tmp_path / 'odd.pth',
-                tmp_path / 'out.pth',
-            ],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
+        said = call_tool(
+            'convert_dino_checkpoint.py', tmp_path / 'odd.pth', tmp_path / 'out.pth', expect=1
         )
-        assert done.returncode == 1 and 'Traceback' not in done.stderr
-        assert f'it looks like {looks}' in done.stderr
+        assert 'Traceback' not in said and f'it looks like {looks}' in said
 
 
 def test_the_wide_encoding_contains_the_published_one():

@@ -6,7 +6,6 @@ import pickle
 
 import pytest
 import torch
-from tests.helpers import SMALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.model import ExponentialMovingAverage
@@ -14,6 +13,7 @@ from torch import nn
 
 from fastervit_mm import FasterViT
 from fastervit_mm.network.backbone import drop_path_rates
+from tests.helpers import SMALL
 
 PROPAGATING = dict(SMALL, layer_scale=0.5, do_propagation=True)
 

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from tests.helpers import FIXTURES, published_tensor
-from tests.stand_in_weights import image
 
 from fastervit_mm import VARIANTS, FasterViT
 from fastervit_mm.weights.checkpoint import load_entries, recognise_variant, why_skipped
+from tests.helpers import FIXTURES, published_tensor
+from tests.stand_in_weights import image
 
 CASES = json.loads((FIXTURES / 'cases.json').read_text())
 STEPS = (4, 2, 1, 1)  # of the stored maps, every so many pixels are kept

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tests.helpers import ROOT, SMALL
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
@@ -10,6 +9,7 @@ from torch import nn
 
 from fastervit_mm import FasterViT
 from fastervit_mm.training.layer_decay import parameter_depth
+from tests.helpers import ROOT, SMALL
 
 DEPTHS = (3, 3, 8, 5)
 

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tests.helpers import SMALL, published_tensor
 
 from fastervit_mm import VARIANTS, FasterViT
 from fastervit_mm.weights.checkpoint import fetch, load_file, recognise_variant
 from fastervit_mm.variants import WEIGHTS_URL
+from tests.helpers import SMALL, published_tensor
 
 
 @pytest.fixture(scope='module')

@@ -1,0 +1,50 @@
+"""A clock that only calls move, subjects and readings that were never measured."""
+
+from collections.abc import Callable, Iterable
+
+from torch import nn
+
+from fastervit_mm.benchmark.subjects import Subject, Task, parse_subject
+from fastervit_mm.benchmark.timing import Reading
+
+INFER = Task(8, 10, 2, 'fp32', 'infer', 'cpu')
+TRAIN = INFER._replace(mode='train')
+
+
+class Clock:
+    """Seconds pass only as told; `log` keeps who let them pass."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.log: list[str] = []
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def call(self, name: str, seconds: Iterable[float]) -> Callable[[], None]:
+        """What takes the next of ``seconds`` each time it is called."""
+        waiting = iter(seconds)
+
+        def take() -> None:
+            self.log.append(name)
+            self.now += next(waiting)
+
+        return take
+
+
+def subject(name: str = 'fastervit_0', part: str = 'model') -> Subject:
+    return parse_subject(name, part)
+
+
+def reading(name: str = 'fastervit_0', task: Task = INFER, seconds=(1.0,), **changes) -> Reading:
+    plain = Reading(name, task, task, tuple(seconds), 10**9, 10**6, None, None, 0.25)
+    return plain._replace(**changes)
+
+
+def tiny_network() -> nn.Sequential:
+    """4 convolution filters of 3x3 on 8x10 px, then 5 outputs: without biases."""
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1, bias=False),
+        nn.Flatten(),
+        nn.Linear(4 * 8 * 10, 5, bias=False),
+    )

@@ -1,0 +1,246 @@
+"""``configs/_base_/datasets``: sizes, crops, flips, loaders, samplers, paths, evaluators."""
+
+from tests.configs.expected.changes import changed
+
+# shorter side, longest side
+COCO_SCALES = [
+    (480, 1333),
+    (512, 1333),
+    (544, 1333),
+    (576, 1333),
+    (608, 1333),
+    (640, 1333),
+    (672, 1333),
+    (704, 1333),
+    (736, 1333),
+    (768, 1333),
+    (800, 1333),
+]
+BEFORE_THE_CROP = [(400, 4200), (500, 4200), (600, 4200)]
+CROP_OF_DETR = [
+    {'type': 'RandomChoiceResize', 'scales': BEFORE_THE_CROP, 'keep_ratio': True},
+    {
+        'type': 'RandomCrop',
+        'crop_type': 'absolute_range',
+        'crop_size': (384, 600),
+        'allow_negative_crop': True,
+    },
+    {'type': 'RandomChoiceResize', 'scales': COCO_SCALES, 'keep_ratio': True},
+]
+RESIZED_WITH_OR_WITHOUT_CROP = {
+    'type': 'RandomChoice',  # each with a probability of one half
+    'transforms': [
+        [{'type': 'RandomChoiceResize', 'scales': COCO_SCALES, 'keep_ratio': True}],
+        CROP_OF_DETR,
+    ],
+}
+COCO_META = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
+COCO_META_FLIPPED = (
+    'img_id',
+    'img_path',
+    'ori_shape',
+    'img_shape',
+    'scale_factor',
+    'flip',
+    'flip_direction',
+)
+
+COCO_MASKS_TRAIN = [
+    {'type': 'LoadImageFromFile', 'backend_args': None},
+    {'type': 'LoadAnnotations', 'with_bbox': True, 'with_mask': True},
+    {'type': 'RandomFlip', 'prob': 0.5},
+    RESIZED_WITH_OR_WITHOUT_CROP,
+    {'type': 'FilterAnnotations', 'min_gt_bbox_wh': (0.01, 0.01)},
+    {'type': 'PackDetInputs'},
+]
+COCO_MASKS_TEST = [
+    {'type': 'LoadImageFromFile', 'backend_args': None},
+    {'type': 'Resize', 'scale': (1333, 800), 'keep_ratio': True},
+    {'type': 'LoadAnnotations', 'with_bbox': True, 'with_mask': True},
+    {'type': 'PackDetInputs', 'meta_keys': COCO_META},
+]
+COCO_TTA = [
+    {'type': 'LoadImageFromFile', 'backend_args': None},
+    {
+        'type': 'TestTimeAug',
+        'transforms': [
+            [{'type': 'Resize', 'scale': (1333, 800), 'keep_ratio': True}],
+            [{'type': 'RandomFlip', 'prob': 1.0}, {'type': 'RandomFlip', 'prob': 0.0}],
+            [{'type': 'LoadAnnotations', 'with_bbox': True}],
+            [{'type': 'PackDetInputs', 'meta_keys': COCO_META_FLIPPED}],
+        ],
+    },
+]
+COCO_VAL_LOADER = {
+    'batch_size': 1,
+    'num_workers': 2,
+    'persistent_workers': True,
+    'drop_last': False,
+    'sampler': {'type': 'DefaultSampler', 'shuffle': False},
+    'dataset': {
+        'type': 'CocoDataset',
+        'data_root': 'data/coco/',
+        'ann_file': 'annotations/instances_val2017.json',
+        'data_prefix': {'img': 'val2017/'},
+        'test_mode': True,
+        'pipeline': COCO_MASKS_TEST,
+        'backend_args': None,
+    },
+}
+COCO_METRIC = {
+    'type': 'CocoMetric',
+    'ann_file': 'data/coco/annotations/instances_val2017.json',
+    'metric': ['bbox', 'segm'],
+    'format_only': False,
+    'backend_args': None,
+}
+COCO_INSTANCE = {
+    'dataset_type': 'CocoDataset',
+    'data_root': 'data/coco/',
+    'backend_args': None,
+    'train_scales': COCO_SCALES,
+    'test_meta': COCO_META,
+    'train_pipeline': COCO_MASKS_TRAIN,
+    'test_pipeline': COCO_MASKS_TEST,
+    'tta_pipeline': COCO_TTA,
+    'train_dataloader': {
+        'batch_size': 2,
+        'num_workers': 4,
+        'persistent_workers': True,
+        'sampler': {'type': 'DefaultSampler', 'shuffle': True},
+        'batch_sampler': {'type': 'AspectRatioBatchSampler'},
+        'dataset': {
+            'type': 'CocoDataset',
+            'data_root': 'data/coco/',
+            'ann_file': 'annotations/instances_train2017.json',
+            'data_prefix': {'img': 'train2017/'},
+            'filter_cfg': {'filter_empty_gt': True, 'min_size': 32},
+            'pipeline': COCO_MASKS_TRAIN,
+            'backend_args': None,
+        },
+    },
+    'val_dataloader': COCO_VAL_LOADER,
+    'test_dataloader': COCO_VAL_LOADER,
+    'val_evaluator': COCO_METRIC,
+    'test_evaluator': COCO_METRIC,
+}
+
+# the same without masks; images without objects are kept
+COCO_BOXES_TRAIN = [
+    {'type': 'LoadImageFromFile'},
+    {'type': 'LoadAnnotations', 'with_bbox': True},
+    {'type': 'RandomFlip', 'prob': 0.5},
+    RESIZED_WITH_OR_WITHOUT_CROP,
+    {'type': 'PackDetInputs'},
+]
+COCO_BOXES_TEST = [
+    {'type': 'LoadImageFromFile'},
+    {'type': 'Resize', 'scale': (1333, 800), 'keep_ratio': True},
+    {'type': 'LoadAnnotations', 'with_bbox': True},
+    {'type': 'PackDetInputs', 'meta_keys': COCO_META},
+]
+COCO_DETECTION = changed(
+    COCO_INSTANCE,
+    {
+        'train_pipeline': COCO_BOXES_TRAIN,
+        'test_pipeline': COCO_BOXES_TEST,
+        'train_dataloader.dataset.pipeline': COCO_BOXES_TRAIN,
+        'train_dataloader.dataset.filter_cfg.filter_empty_gt': False,
+        'val_dataloader.dataset.pipeline': COCO_BOXES_TEST,
+        'test_dataloader.dataset.pipeline': COCO_BOXES_TEST,
+        'val_evaluator.metric': 'bbox',
+        'test_evaluator.metric': 'bbox',
+    },
+)
+
+
+def ade_train(scale: tuple[int, int], crop: tuple[int, int]) -> list[dict]:
+    return [
+        {'type': 'LoadImageFromFile'},
+        {'type': 'LoadAnnotations', 'reduce_zero_label': True},
+        {'type': 'RandomResize', 'scale': scale, 'ratio_range': (0.5, 2.0), 'keep_ratio': True},
+        {'type': 'RandomCrop', 'crop_size': crop, 'cat_max_ratio': 0.75},
+        {'type': 'RandomFlip', 'prob': 0.5},
+        {'type': 'PhotoMetricDistortion'},
+        {'type': 'PackSegInputs'},
+    ]
+
+
+def ade_test(scale: tuple[int, int]) -> list[dict]:
+    return [
+        {'type': 'LoadImageFromFile'},
+        {'type': 'Resize', 'scale': scale, 'keep_ratio': True},
+        {'type': 'LoadAnnotations', 'reduce_zero_label': True},
+        {'type': 'PackSegInputs'},
+    ]
+
+
+ADE_TRAIN = ade_train((2048, 512), (512, 512))
+ADE_TEST = ade_test((2048, 512))
+ADE_TTA = [
+    {'type': 'LoadImageFromFile'},
+    {
+        'type': 'TestTimeAug',
+        'transforms': [
+            [
+                {'type': 'Resize', 'scale': (1024, 256), 'keep_ratio': True},
+                {'type': 'Resize', 'scale': (1536, 384), 'keep_ratio': True},
+                {'type': 'Resize', 'scale': (2048, 512), 'keep_ratio': True},
+                {'type': 'Resize', 'scale': (2560, 640), 'keep_ratio': True},
+                {'type': 'Resize', 'scale': (3072, 768), 'keep_ratio': True},
+                {'type': 'Resize', 'scale': (3584, 896), 'keep_ratio': True},
+            ],
+            [
+                {'type': 'RandomFlip', 'prob': 0.0, 'direction': 'horizontal'},
+                {'type': 'RandomFlip', 'prob': 1.0, 'direction': 'horizontal'},
+            ],
+            [{'type': 'LoadAnnotations', 'reduce_zero_label': True}],
+            [{'type': 'PackSegInputs'}],
+        ],
+    },
+]
+ADE_VAL_LOADER = {
+    'batch_size': 1,
+    'num_workers': 2,
+    'persistent_workers': True,
+    'sampler': {'type': 'DefaultSampler', 'shuffle': False},
+    'dataset': {
+        'type': 'ADE20KDataset',
+        'data_root': 'data/ade/ADEChallengeData2016/',
+        'data_prefix': {
+            'img_path': 'images/validation',
+            'seg_map_path': 'annotations/validation',
+        },
+        'pipeline': ADE_TEST,
+    },
+}
+ADE20K = {
+    'dataset_type': 'ADE20KDataset',
+    'data_root': 'data/ade/ADEChallengeData2016/',
+    'crop_size': (512, 512),
+    'train_pipeline': ADE_TRAIN,
+    'test_pipeline': ADE_TEST,
+    'tta_pipeline': ADE_TTA,
+    'train_dataloader': {
+        'batch_size': 2,
+        'num_workers': 4,
+        'persistent_workers': True,
+        'sampler': {'type': 'InfiniteSampler', 'shuffle': True},
+        'dataset': {
+            'type': 'ADE20KDataset',
+            'data_root': 'data/ade/ADEChallengeData2016/',
+            'data_prefix': {'img_path': 'images/training', 'seg_map_path': 'annotations/training'},
+            'pipeline': ADE_TRAIN,
+        },
+    },
+    'val_dataloader': ADE_VAL_LOADER,
+    'test_dataloader': ADE_VAL_LOADER,
+    'val_evaluator': {'type': 'IoUMetric', 'iou_metrics': ['mIoU']},
+    'test_evaluator': {'type': 'IoUMetric', 'iou_metrics': ['mIoU']},
+}
+
+BLOCKS = {
+    'datasets/coco_instance': COCO_INSTANCE,
+    'datasets/coco_detection': COCO_DETECTION,
+    'datasets/ade20k': ADE20K,
+}

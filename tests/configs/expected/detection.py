@@ -1,0 +1,186 @@
+"""``configs/detection``: every config as its family with changes."""
+
+from tests.configs.expected import shapes
+from tests.configs.expected.backbones import (
+    CHANNELS_OF_96,
+    CHANNELS_OF_128,
+    CHANNELS_OF_RESNEXT,
+    SWIN_B,
+    SWIN_S,
+    SWIN_T,
+    channels,
+    convnext,
+    pretrained,
+    resnext101,
+    swin,
+)
+from tests.configs.expected.changes import changed, joined
+from tests.configs.expected.data import COCO_DETECTION, COCO_INSTANCE
+from tests.configs.expected.models import CASCADE, DINO
+from tests.configs.expected.runs import DETECTION_RUNTIME, THREE_TIMES, TWELVE_EPOCHS, step
+
+CASCADE_3X = joined(CASCADE, COCO_INSTANCE, THREE_TIMES, DETECTION_RUNTIME)
+DINO_12E = joined(DINO, COCO_DETECTION, TWELVE_EPOCHS, DETECTION_RUNTIME)
+
+
+def cascade(arch: str, *, drop_path: float) -> dict:
+    return changed(
+        CASCADE_3X,
+        {
+            'model.backbone.arch': arch,
+            'model.backbone.drop_path_rate': drop_path,
+            'model.backbone.init_cfg': pretrained(arch),
+            'model.neck.in_channels': channels(arch),
+        },
+    )
+
+
+def peer(backbone: dict, widths: list[int]) -> dict:
+    """Another backbone on the same neck, heads, data and schedule."""
+    return changed(CASCADE_3X, {'model.backbone': backbone, 'model.neck.in_channels': widths})
+
+
+def peer_swin(size: tuple, *, drop_path: float, weights: str) -> dict:
+    url = 'https://github.com/SwinTransformer/storage/releases/download/v1.0.0/' + weights
+    return swin(*size, drop_path=drop_path, weights=url) | {'convert_weights': True}
+
+
+def dino_4scale(arch: str) -> dict:
+    """Strides 8, 16 and 32, and one level that the neck adds; no drop path of its own."""
+    return changed(
+        DINO_12E,
+        {
+            'model.backbone.arch': arch,
+            'model.backbone.init_cfg': pretrained(arch),
+            'model.neck.in_channels': channels(arch)[1:],
+        },
+    )
+
+
+def dino_5scale(arch: str) -> dict:
+    """Stride 4 joins in."""
+    return changed(
+        dino_4scale(arch),
+        {
+            'model.num_feature_levels': 5,
+            'model.backbone.out_indices': (0, 1, 2, 3),
+            'model.neck.in_channels': channels(arch),
+            'model.neck.num_outs': 5,
+            'model.encoder.layer_cfg.self_attn_cfg.num_levels': 5,
+            'model.decoder.layer_cfg.cross_attn_cfg.num_levels': 5,
+        },
+    )
+
+
+def longer(config: dict, *, epochs: int, milestone: int) -> dict:
+    return changed(
+        config,
+        {'train_cfg.max_epochs': epochs, 'param_scheduler': step(epochs, milestone)},
+    )
+
+
+JITTER = [
+    {'type': 'LoadImageFromFile'},
+    {'type': 'LoadAnnotations', 'with_bbox': True, 'with_mask': True},
+    {'type': 'RandomResize', 'scale': (1024, 1024), 'ratio_range': (0.1, 2.0), 'keep_ratio': True},
+    {
+        'type': 'RandomCrop',
+        'crop_type': 'absolute_range',
+        'crop_size': (1024, 1024),
+        'recompute_bbox': True,
+        'allow_negative_crop': True,
+    },
+    {'type': 'FilterAnnotations', 'min_gt_bbox_wh': (0.01, 0.01)},
+    {'type': 'RandomFlip', 'prob': 0.5},
+    {'type': 'PackDetInputs'},
+]
+LARGE_SCALE_JITTER = {
+    'image_size': (1024, 1024),
+    'train_pipeline': JITTER,
+    'train_dataloader.dataset.pipeline': JITTER,
+    'model.data_preprocessor.batch_augments': [
+        {'type': 'BatchFixedSizePad', 'size': (1024, 1024), 'pad_mask': True}
+    ],
+    'train_cfg.max_epochs': 100,
+    'train_cfg.val_interval': 5,
+    'param_scheduler': [
+        {'type': 'LinearLR', 'start_factor': 0.001, 'by_epoch': False, 'begin': 0, 'end': 1000},
+        {
+            'type': 'MultiStepLR',
+            'by_epoch': True,
+            'begin': 0,
+            'end': 100,
+            'milestones': [89, 96],
+            'gamma': 0.1,
+        },
+    ],
+}
+LAYER_DECAY = {
+    'optim_wrapper.constructor': 'fastervit_mm.LayerDecayOptimWrapperConstructor',
+    'optim_wrapper.paramwise_cfg.layer_decay_rate': 0.9,
+}
+# the backbone as the released detector was trained; its weights come from the converter
+RELEASED = {
+    'model.backbone.position_unit': 'token_count',
+    'model.backbone.pad_all_stages': True,
+    'model.backbone.out_norm': 'bn',
+    'model.backbone.init_cfg': None,
+}
+
+CONFIGS = {
+    'cascade_fastervit_0_3x': cascade('fastervit_0', drop_path=0.2),
+    'cascade_fastervit_1_3x': cascade('fastervit_1', drop_path=0.2),
+    'cascade_fastervit_2_3x': cascade('fastervit_2', drop_path=0.2),
+    'cascade_fastervit_3_3x': cascade('fastervit_3', drop_path=0.3),
+    'cascade_fastervit_4_3x': cascade('fastervit_4', drop_path=0.5),
+    'cascade_fastervit_4_21k_224_3x': cascade('fastervit_4_21k_224', drop_path=0.5),
+    'cascade_fastervit_4_21k_384_3x': cascade('fastervit_4_21k_384', drop_path=0.5),
+    'cascade_fastervit_2_3x_lld': changed(cascade('fastervit_2', drop_path=0.2), LAYER_DECAY),
+    'cascade_fastervit_2_lsj': changed(cascade('fastervit_2', drop_path=0.2), LARGE_SCALE_JITTER),
+    'cascade_fastervit_shapes': shapes.CASCADE_SHAPES,
+    'dino_4scale_fastervit_0_12e': dino_4scale('fastervit_0'),
+    'dino_4scale_fastervit_1_12e': dino_4scale('fastervit_1'),
+    'dino_4scale_fastervit_2_12e': dino_4scale('fastervit_2'),
+    'dino_4scale_fastervit_3_12e': dino_4scale('fastervit_3'),
+    'dino_4scale_fastervit_4_12e': dino_4scale('fastervit_4'),
+    'dino_4scale_fastervit_4_21k_224_12e': dino_4scale('fastervit_4_21k_224'),
+    'dino_4scale_fastervit_4_21k_384_12e': dino_4scale('fastervit_4_21k_384'),
+    'dino_4scale_fastervit_4_21k_512_12e': dino_4scale('fastervit_4_21k_512'),
+    'dino_4scale_fastervit_4_21k_384_24e': longer(
+        dino_4scale('fastervit_4_21k_384'), epochs=24, milestone=20
+    ),
+    'dino_4scale_fastervit_4_21k_384_36e': longer(
+        dino_4scale('fastervit_4_21k_384'), epochs=36, milestone=30
+    ),
+    'dino_4scale_fastervit_4_21k_224_12e_released': changed(
+        dino_4scale('fastervit_4_21k_224'), RELEASED
+    ),
+    'dino_5scale_fastervit_4_12e': dino_5scale('fastervit_4'),
+    'dino_5scale_fastervit_4_21k_224_12e': dino_5scale('fastervit_4_21k_224'),
+    'dino_5scale_fastervit_4_21k_384_12e': dino_5scale('fastervit_4_21k_384'),
+    'dino_5scale_fastervit_4_21k_512_12e': dino_5scale('fastervit_4_21k_512'),
+    'dino_5scale_fastervit_4_21k_384_24e': longer(
+        dino_5scale('fastervit_4_21k_384'), epochs=24, milestone=20
+    ),
+    'dino_5scale_fastervit_4_21k_384_36e': longer(
+        dino_5scale('fastervit_4_21k_384'), epochs=36, milestone=30
+    ),
+    'peers/cascade_convnext_t_3x': peer(convnext('tiny', drop_path=0.2), CHANNELS_OF_96),
+    'peers/cascade_convnext_s_3x': peer(convnext('small', drop_path=0.3), CHANNELS_OF_96),
+    'peers/cascade_convnext_b_3x': peer(convnext('base', drop_path=0.5), CHANNELS_OF_128),
+    'peers/cascade_resnext101_32x4d_3x': peer(resnext101(32), CHANNELS_OF_RESNEXT),
+    'peers/cascade_resnext101_64x4d_3x': peer(resnext101(64), CHANNELS_OF_RESNEXT),
+    'peers/cascade_swin_t_3x': peer(
+        peer_swin(SWIN_T, drop_path=0.2, weights='swin_tiny_patch4_window7_224.pth'),
+        CHANNELS_OF_96,
+    ),
+    'peers/cascade_swin_s_3x': peer(
+        peer_swin(SWIN_S, drop_path=0.3, weights='swin_small_patch4_window7_224.pth'),
+        CHANNELS_OF_96,
+    ),
+    'peers/cascade_swin_b_3x': peer(
+        peer_swin(SWIN_B, drop_path=0.5, weights='swin_base_patch4_window7_224.pth'),
+        CHANNELS_OF_128,
+    ),
+}
+CONFIGS = {f'detection/{name}': config for name, config in CONFIGS.items()}

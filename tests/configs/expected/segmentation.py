@@ -1,0 +1,109 @@
+"""``configs/segmentation``: every config as its family with changes."""
+
+from tests.configs.expected import shapes
+from tests.configs.expected.backbones import (
+    CHANNELS_OF_96,
+    CHANNELS_OF_128,
+    SWIN_B,
+    SWIN_S,
+    SWIN_T,
+    channels,
+    convnext,
+    pretrained,
+    swin,
+)
+from tests.configs.expected.changes import changed, joined
+from tests.configs.expected.data import ADE20K, ade_test, ade_train
+from tests.configs.expected.models import UPERNET
+from tests.configs.expected.runs import ITERATIONS_160K, SEGMENTATION_RUNTIME
+
+UPERNET_160K = joined(UPERNET, ADE20K, ITERATIONS_160K, SEGMENTATION_RUNTIME)
+
+
+def heads(widths: list[int]) -> dict:
+    """Changes for a backbone of these widths; the auxiliary head reads stage 2."""
+    return {
+        'model.decode_head.in_channels': widths,
+        'model.auxiliary_head.in_channels': widths[2],
+    }
+
+
+def upernet(arch: str, *, drop_path: float) -> dict:
+    return changed(
+        UPERNET_160K,
+        {
+            'model.backbone.arch': arch,
+            'model.backbone.drop_path_rate': drop_path,
+            'model.backbone.init_cfg': pretrained(arch),
+            **heads(channels(arch)),
+        },
+    )
+
+
+def peer(backbone: dict, widths: list[int]) -> dict:
+    """Another backbone on the same heads, data and schedule."""
+    return changed(UPERNET_160K, {'model.backbone': backbone, **heads(widths)})
+
+
+def peer_swin(size: tuple, *, drop_path: float, weights: str) -> dict:
+    url = 'https://mmassets.onedl.ai/mmsegmentation/v0.5/pretrain/swin/' + weights
+    return swin(*size, drop_path=drop_path, weights=url)
+
+
+CROPS_OF_640 = {
+    'model.data_preprocessor.size': (640, 640),
+    'train_pipeline': ade_train((2560, 640), (640, 640)),
+    'train_dataloader.dataset.pipeline': ade_train((2560, 640), (640, 640)),
+    'test_pipeline': ade_test((2560, 640)),
+    'val_dataloader.dataset.pipeline': ade_test((2560, 640)),
+    'test_dataloader.dataset.pipeline': ade_test((2560, 640)),
+}
+LAYER_DECAY = {
+    'optim_wrapper.constructor': 'fastervit_mm.LayerDecayOptimWrapperConstructor',
+    'optim_wrapper.paramwise_cfg.layer_decay_rate': 0.9,
+}
+
+CONFIGS = {
+    'upernet_fastervit_0_160k': upernet('fastervit_0', drop_path=0.2),
+    'upernet_fastervit_1_160k': upernet('fastervit_1', drop_path=0.2),
+    'upernet_fastervit_2_160k': upernet('fastervit_2', drop_path=0.2),
+    'upernet_fastervit_3_160k': upernet('fastervit_3', drop_path=0.3),
+    'upernet_fastervit_4_160k': upernet('fastervit_4', drop_path=0.5),
+    'upernet_fastervit_4_21k_224_160k': upernet('fastervit_4_21k_224', drop_path=0.5),
+    'upernet_fastervit_4_21k_384_160k': changed(
+        upernet('fastervit_4_21k_384', drop_path=0.5), CROPS_OF_640
+    ),
+    'upernet_fastervit_4_21k_512_160k': changed(
+        upernet('fastervit_4_21k_512', drop_path=0.5), CROPS_OF_640
+    ),
+    'upernet_fastervit_2_160k_lld': changed(upernet('fastervit_2', drop_path=0.2), LAYER_DECAY),
+    'upernet_fastervit_shapes': shapes.UPERNET_SHAPES,
+    'peers/upernet_convnext_t_160k': peer(convnext('tiny', drop_path=0.2), CHANNELS_OF_96),
+    'peers/upernet_convnext_s_160k': peer(convnext('small', drop_path=0.3), CHANNELS_OF_96),
+    'peers/upernet_convnext_b_160k': peer(convnext('base', drop_path=0.5), CHANNELS_OF_128),
+    'peers/upernet_swin_t_160k': peer(
+        peer_swin(
+            SWIN_T,
+            drop_path=0.2,
+            weights='swin_tiny_patch4_window7_224_20220317-1cdeb081.pth',
+        ),
+        CHANNELS_OF_96,
+    ),
+    'peers/upernet_swin_s_160k': peer(
+        peer_swin(
+            SWIN_S,
+            drop_path=0.3,
+            weights='swin_small_patch4_window7_224_20220317-7ba6d6dd.pth',
+        ),
+        CHANNELS_OF_96,
+    ),
+    'peers/upernet_swin_b_160k': peer(
+        peer_swin(
+            SWIN_B,
+            drop_path=0.5,
+            weights='swin_base_patch4_window7_224_20220317-e9b98025.pth',
+        ),
+        CHANNELS_OF_128,
+    ),
+}
+CONFIGS = {f'segmentation/{name}': config for name, config in CONFIGS.items()}

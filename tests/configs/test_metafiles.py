@@ -1,0 +1,104 @@
+"""The model index: a row for every config, and published results as published."""
+
+import pytest
+import yaml
+
+from tests.configs.resolved import CONFIGS, NAMES, read
+from tests.helpers import ROOT
+
+PAPER = 'arXiv 2306.06189, table 2'
+READER = 'arXiv 2306.06189'
+# box AP, mask AP of Cascade Mask R-CNN on COCO val2017, 3x
+COCO = {
+    'cascade_fastervit_2_3x': (52.1, 45.2),
+    'cascade_fastervit_3_3x': (52.4, 45.4),
+    'cascade_fastervit_4_3x': (52.9, 45.8),
+    'cascade_swin_t_3x': (50.4, 43.7),
+    'cascade_swin_s_3x': (51.9, 45.0),
+    'cascade_swin_b_3x': (51.9, 45.0),
+    'cascade_convnext_t_3x': (50.4, 43.7),
+    'cascade_convnext_s_3x': (51.9, 45.0),
+    'cascade_convnext_b_3x': (52.7, 45.6),
+    'cascade_resnext101_32x4d_3x': (48.1, 41.6),
+    'cascade_resnext101_64x4d_3x': (48.3, 41.7),
+}
+# mIoU of UperNet on ADE20K, single scale
+ADE20K = {
+    'upernet_fastervit_2_160k': 47.2,
+    'upernet_fastervit_3_160k': 48.7,
+    'upernet_fastervit_4_160k': 49.1,
+    'upernet_swin_t_160k': 44.5,
+    'upernet_swin_s_160k': 47.6,
+    'upernet_swin_b_160k': 48.1,
+}
+PUBLISHED = {
+    **{name: {'box AP': b, 'mask AP': m, 'source': PAPER} for name, (b, m) in COCO.items()},
+    **{name: {'mIoU': value, 'source': READER} for name, value in ADE20K.items()},
+    'dino_4scale_fastervit_4_21k_224_12e_released': {
+        'box AP': 55.16,
+        'source': 'the released detector',
+    },
+}
+FILES = {
+    'cascade': 'configs/detection/cascade_metafile.yml',
+    'dino': 'configs/detection/dino_metafile.yml',
+    'upernet': 'configs/segmentation/upernet_metafile.yml',
+}
+COLLECTIONS = {
+    'cascade': ('Cascade Mask R-CNN', 'COCO 2017', 'https://arxiv.org/abs/1906.09756'),
+    'dino': ('DINO', 'COCO 2017', 'https://arxiv.org/abs/2203.03605'),
+    'upernet': ('UperNet', 'ADE20K', 'https://arxiv.org/abs/1807.10221'),
+}
+
+
+def content(family: str) -> dict:
+    return yaml.safe_load((ROOT / FILES[family]).read_text())
+
+
+def test_the_index_imports_every_metafile():
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    assert index == {'Import': list(FILES.values())}
+    assert sorted(index['Import']) == sorted(
+        str(p.relative_to(ROOT)) for p in CONFIGS.rglob('*.yml')
+    )
+
+
+def test_every_config_has_one_row_that_points_to_it():
+    rows = {
+        model['Name']: model['Config'] for family in FILES for model in content(family)['Models']
+    }
+    assert sum(len(content(family)['Models']) for family in FILES) == len(rows)
+    assert rows == {name.rpartition('/')[2]: f'configs/{name}.py' for name in NAMES}
+
+
+@pytest.mark.parametrize('family', FILES)
+def test_a_metafile_is_about_its_family(family):
+    title, data, paper = COLLECTIONS[family]
+    (collection,) = content(family)['Collections']
+    assert collection['Name'] == title
+    assert collection['Metadata'] == {'Training Data': data, 'Architecture': ['FasterViT', title]}
+    assert collection['Paper']['URL'] == paper and collection['Paper']['Title']
+    assert (ROOT / collection['README']).is_file()
+    for model in content(family)['Models']:
+        assert model['Name'].split('_')[0] == family
+        assert model['In Collection'] == title
+        assert set(model) <= {'Name', 'In Collection', 'Config', 'Metadata'}
+
+
+def test_published_results_are_those_published():
+    found = {
+        model['Name']: model['Metadata']['Published Results']
+        for family in FILES
+        for model in content(family)['Models']
+        if 'Metadata' in model
+    }
+    assert found == PUBLISHED
+
+
+@pytest.mark.parametrize('name', [n for n in NAMES if '/dino' not in n and 'shapes' not in n])
+def test_a_name_says_which_arch(name):
+    """..._fastervit_4_21k_384_3x has the backbone fastervit_4_21k_384."""
+    backbone = read(name).model.backbone
+    if backbone.type == 'fastervit_mm.FasterViT':
+        assert f'_{backbone.arch}_' in name
+        assert '21k' in backbone.arch or '21k' not in name

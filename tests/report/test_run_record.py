@@ -1,0 +1,52 @@
+"""What a run was started with: the command and the versions."""
+
+import json
+import platform
+import sys
+from importlib.metadata import distributions, version
+
+from fastervit_mm.training.run_record import read_record, versions, write_record
+
+NAMED = {
+    'fastervit_mm',
+    'torch',
+    'torchvision',
+    'timm',
+    'onedl-mmengine',
+    'onedl-mmcv',
+    'onedl-mmdetection',
+    'onedl-mmsegmentation',
+    'mmengine',
+    'mmcv',
+    'mmdet',
+    'mmsegmentation',
+    'numpy',
+}
+
+
+def test_versions_of_what_is_installed():
+    installed = {d.metadata['Name'].lower() for d in distributions()}
+    installed |= {name.replace('-', '_') for name in installed}
+    found = versions()
+    assert set(found) == {'python'} | (NAMED & installed)
+    assert {'torch', 'numpy', 'fastervit_mm'} <= set(found)
+    assert found.pop('python') == platform.python_version()
+    assert found == {name: version(name) for name in found}
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path, monkeypatch):
+    work_dir = tmp_path / 'new' / 'run'
+    monkeypatch.setattr(sys, 'argv', ['tools/train.py', 'my config.py', '--epochs', '3'])
+    write_record(work_dir)
+    record = read_record(work_dir)
+    assert record == dict(
+        command="python tools/train.py 'my config.py' --epochs 3", versions=versions()
+    )
+    assert json.loads((work_dir / 'run.json').read_text()) == record
+    monkeypatch.setattr(sys, 'argv', ['tools/train.py', 'other.py'])
+    write_record(work_dir)  # the last start of a run counts
+    assert read_record(work_dir)['command'] == 'python tools/train.py other.py'
+
+
+def test_runs_of_other_tools_have_no_record(tmp_path):
+    assert read_record(tmp_path) == {}

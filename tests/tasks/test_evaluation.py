@@ -1,0 +1,193 @@
+"""The edits of tools/test.py: drawing, test-time augmentation, keeping predictions; their evaluation."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from mmdet.evaluation import DumpDetResults
+from mmengine.config import Config
+from pycocotools.coco import COCO
+
+from fastervit_mm.errors import ArgumentError, FileError
+from fastervit_mm.data.drawn_shapes import CLASSES
+from fastervit_mm.tasks.evaluation import (
+    draw_predictions,
+    evaluate_file,
+    keep_predictions,
+    use_tta,
+)
+
+
+def a_config(scope, **more):
+    return Config(
+        dict(
+            default_scope=scope,
+            default_hooks=dict(visualization=dict(type='Hook')),
+            visualizer=dict(type='Visualizer'),
+            **more,
+        )
+    )
+
+
+@pytest.mark.parametrize('show', [False, True])
+def test_a_detectors_hook_draws_to_a_folder_of_the_run(show):
+    cfg = a_config('mmdet')
+    draw_predictions(cfg, show=show, folder='drawn', wait_time=1.5)
+    assert cfg.default_hooks.visualization == dict(
+        type='Hook', draw=True, show=show, wait_time=1.5, test_out_dir='drawn'
+    )
+    assert cfg.visualizer == dict(type='Visualizer')
+
+
+@pytest.mark.parametrize('show', [False, True])
+def test_a_segmentors_hook_draws_every_image(show):
+    cfg = a_config('mmseg')
+    draw_predictions(cfg, show=show, folder='drawn', wait_time=1.5)
+    assert cfg.default_hooks.visualization == dict(
+        type='Hook', draw=True, show=show, wait_time=1.5, interval=1
+    )
+    assert cfg.visualizer == dict(type='Visualizer', save_dir='drawn')
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
+def test_drawing_in_a_window_alone_writes_nothing(scope):
+    cfg = a_config(scope)
+    draw_predictions(cfg, show=True, folder=None, wait_time=2)
+    assert 'test_out_dir' not in cfg.default_hooks.visualization
+    assert 'save_dir' not in cfg.visualizer
+    assert cfg.default_hooks.visualization.show is True
+
+
+def test_drawing_needs_the_hook():
+    cfg = a_config('mmdet')
+    del cfg.default_hooks['visualization']
+    with pytest.raises(ArgumentError, match='^--show and --show-dir need default_hooks.visual'):
+        draw_predictions(cfg, show=True, folder=None, wait_time=2)
+
+
+def with_tta(tta_type, metric, roi_head=None):
+    model = dict(type='Net', **({} if roi_head is None else dict(roi_head=roi_head)))
+    return a_config(
+        'mmdet',
+        model=model,
+        tta_model=dict(type=tta_type, tta_cfg=dict(max_per_img=9)),
+        tta_pipeline=[dict(type='Augmented')],
+        test_dataloader=dict(dataset=dict(type='Wrapper', dataset=dict(pipeline=['plain']))),
+        test_evaluator=dict(type='CocoMetric', metric=metric),
+    )
+
+
+def test_augmentation_wraps_the_model_and_replaces_the_pipeline(capsys):
+    cfg = with_tta('DetTTAModel', ['bbox', 'segm'], dict(mask_head=1, mask_roi_extractor=2, b=3))
+    use_tta(cfg)
+    assert cfg.model == dict(
+        type='DetTTAModel',
+        tta_cfg=dict(max_per_img=9),
+        module=dict(type='Net', roi_head=dict(mask_head=None, mask_roi_extractor=None, b=3)),
+    )
+    assert cfg.test_dataloader.dataset.dataset.pipeline == [dict(type='Augmented')]
+    assert cfg.test_evaluator == dict(type='CocoMetric', metric='bbox')
+    assert capsys.readouterr().out.startswith('warning: test-time augmentation merges boxes only')
+
+
+@pytest.mark.parametrize(
+    'tta_type, metric', [('DetTTAModel', 'bbox'), ('SegTTAModel', ['bbox', 'segm'])]
+)
+def test_augmentation_keeps_what_it_can_merge(tta_type, metric, capsys):
+    cfg = with_tta(tta_type, metric, dict(mask_head=1))
+    use_tta(cfg)
+    assert cfg.test_evaluator.metric == metric
+    assert cfg.model.module.roi_head == dict(mask_head=1)
+    assert capsys.readouterr().out == ''
+
+
+@pytest.mark.parametrize('roi_head', [None, dict(bbox_head=1)])
+def test_augmentation_of_a_detector_without_masks(roi_head):
+    cfg = with_tta('DetTTAModel', ['bbox', 'segm'], roi_head)
+    use_tta(cfg)
+    assert cfg.model.module.get('roi_head') == roi_head
+    assert cfg.test_evaluator.metric == 'bbox'
+
+
+def test_augmentation_of_an_evaluator_without_metrics():
+    cfg = with_tta('DetTTAModel', ['bbox'])
+    del cfg.test_evaluator['metric']
+    use_tta(cfg)
+    assert cfg.test_evaluator == dict(type='CocoMetric')
+
+
+@pytest.mark.parametrize('missing', ['tta_model', 'tta_pipeline'])
+def test_augmentation_needs_its_config(missing):
+    cfg = with_tta('DetTTAModel', 'bbox')
+    cfg.pop(missing)
+    with pytest.raises(ArgumentError, match='^--tta needs tta_model and tta_pipeline in the con'):
+        use_tta(cfg)
+
+
+def test_a_segmentor_keeps_label_maps_beside_its_scores():
+    cfg = a_config('mmseg', test_evaluator=dict(type='IoUMetric'))
+    assert keep_predictions(cfg, 'maps') is None
+    assert cfg.test_evaluator == dict(type='IoUMetric', output_dir='maps', keep_results=True)
+
+
+def test_a_detector_keeps_them_by_a_metric():
+    for path in ('a.pkl', 'a.pickle'):
+        metric = keep_predictions(a_config('mmdet'), path)
+        assert isinstance(metric, DumpDetResults) and metric.out_file_path == path
+    with pytest.raises(ArgumentError, match=r"^--out is 'a\.json'; .* it must end in \.pkl$"):
+        keep_predictions(a_config('mmdet'), 'a.json')
+
+
+@pytest.fixture
+def kept(shapes, tmp_path):
+    """A config of the drawn scenes, and a file of kept predictions: the truth."""
+    annotations = str(shapes / 'coco/annotations/instances_val2017.json')
+    dataset = dict(
+        type='CocoDataset',
+        data_root=str(shapes / 'coco'),
+        ann_file='annotations/instances_val2017.json',
+        data_prefix=dict(img='val2017/'),
+        metainfo=dict(classes=CLASSES),
+        test_mode=True,
+        pipeline=[],
+    )
+    cfg = Config(
+        dict(
+            default_scope='mmdet',
+            test_dataloader=dict(dataset=dataset),
+            test_evaluator=dict(type='CocoMetric', ann_file=annotations, metric='bbox'),
+        )
+    )
+    coco = COCO(annotations)
+    predictions = []
+    for image in coco.imgs.values():
+        truth = coco.loadAnns(coco.getAnnIds(image['id']))
+        boxes = np.array([a['bbox'] for a in truth], np.float32)
+        boxes[:, 2:] += boxes[:, :2]
+        found = dict(
+            bboxes=torch.from_numpy(boxes),
+            scores=torch.full((len(truth),), 0.9),
+            labels=torch.tensor([a['category_id'] - 1 for a in truth]),
+        )
+        size = (image['height'], image['width'])
+        predictions.append(dict(img_id=image['id'], ori_shape=size, pred_instances=found))
+    path = tmp_path / 'kept.pkl'
+    path.write_bytes(pickle.dumps(predictions))
+    return cfg, str(path)
+
+
+def test_kept_predictions_are_evaluated(kept, capsys):
+    """The truth has AP 1."""
+    evaluate_file(*kept)
+    lines = capsys.readouterr().out.splitlines()
+    assert 'coco/bbox_mAP: 1.0000' in lines and 'coco/bbox_mAP_50: 1.0000' in lines
+
+
+def test_what_cannot_be_evaluated_is_an_error(kept):
+    cfg, path = kept
+    with pytest.raises(FileError, match='^--eval-only none.pkl does not exist; --out writes it$'):
+        evaluate_file(cfg, 'none.pkl')
+    cfg.default_scope = 'mmseg'
+    with pytest.raises(ArgumentError, match='^--eval-only needs the predictions of a detector;'):
+        evaluate_file(cfg, path)

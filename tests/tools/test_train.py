@@ -1,0 +1,235 @@
+"""What tools/train.py decides before it trains: data, lines, start, resuming, length."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fastervit_mm.data.drawn_shapes import CLASSES
+from tests.helpers import ROOT, call_tool
+from tests.training.toys import ToyNet
+
+SHAPES = ROOT / 'configs/detection/cascade_fastervit_shapes.py'
+SEGMENTATION = ROOT / 'configs/segmentation/upernet_fastervit_shapes.py'
+TOY = f"""
+_base_ = '{SHAPES}'
+model = dict(
+    _delete_=True,
+    type='ToyNet',
+    num_classes=3,
+    backbone=dict(type='ToyBackbone', channels=8, init_cfg=dict(type='Pretrained')),
+)
+runner_type = 'NotingRunner'
+"""
+
+
+@pytest.fixture
+def train(made, shapes, tmp_path):
+    """A function that calls the tool with a toy on the drawn scenes; its output and config."""
+    config = tmp_path / 'toy.py'
+    config.write_text(TOY)
+
+    def run(*options, data=shapes / 'coco', given=config):
+        folder = [] if data is None else ['--data', data]
+        output = call_tool('train.py', given, *folder, '--work-dir', tmp_path / 'run', *options)
+        (runner,) = made
+        made.clear()
+        assert runner.asked == ['train']
+        return output, runner.cfg
+
+    run.config, run.work_dir = config, tmp_path / 'run'
+    return run
+
+
+def fail(*arguments, status=1):
+    return call_tool('train.py', *arguments, expect=status)
+
+
+def test_without_options_the_config_is_trained_as_it_is(train):
+    output, cfg = train()
+    assert cfg.work_dir == str(train.work_dir) and cfg.launcher == 'none'
+    assert not cfg.resume and cfg.load_from is None
+    assert cfg.model.backbone.init_cfg == dict(type='Pretrained')
+    assert cfg.train_cfg.max_epochs == 10 and cfg.auto_scale_lr.enable is False
+    assert cfg.visualizer.vis_backends == [dict(type='LocalVisBackend')]
+    assert 'warning' not in output and 'training for' not in output
+
+
+def test_the_command_is_recorded(train):
+    train('--cfg-options', 'a=1')
+    record = json.loads((train.work_dir / 'run.json').read_text())
+    assert 'train.py' in record['command'] and record['command'].endswith('--cfg-options a=1')
+
+
+@pytest.fixture
+def dogs(tmp_path):
+    """Five photographs of one class, one listed for nothing, none for validation."""
+    folder = tmp_path / 'dogs'
+    (folder / 'photos').mkdir(parents=True)
+    images = [dict(id=i, file_name=f'{i}.png', width=64, height=64) for i in range(6)]
+    box = dict(category_id=7, bbox=[8, 8, 20, 20], area=400, iscrowd=0)
+    found = [dict(box, id=i, image_id=i, segmentation=[[8, 8, 28, 8, 28, 28]]) for i in range(6)]
+    for i in range(5):
+        Image.new('RGB', (64, 64)).save(folder / 'photos' / f'{i}.png')
+    content = dict(images=images, annotations=found, categories=[dict(id=7, name='dog')])
+    (folder / 'labels.json').write_text(json.dumps(content))
+    return folder
+
+
+def test_what_is_found_in_a_folder_is_said(train, dogs):
+    output, cfg = train(data=dogs)
+    lines = output.splitlines()
+    start = lines.index('training: 5 images')
+    assert lines[start + 1 : start + 3] == [
+        '  training: 1 of them held out: there is no validation split',
+        '  training: 1 × missing image (left out), such as 5.png',
+    ]
+    assert '1 classes: dog' in lines
+    assert cfg.model.num_classes == 1
+    assert tuple(cfg.train_dataloader.dataset.metainfo.classes) == ('dog',)
+    assert 'looking at images: ' in output
+
+
+def test_a_folder_of_the_same_classes_keeps_the_configs(train):
+    _, cfg = train()
+    assert cfg.model.num_classes == 3
+    assert tuple(cfg.train_dataloader.dataset.metainfo.classes) == CLASSES
+
+
+@pytest.mark.parametrize('zero', [False, True])
+def test_label_zero_is_unlabelled_as_asked(zero, made, tmp_path):
+    for split in ('training', 'validation'):
+        for kind in ('images', 'annotations'):
+            (tmp_path / kind / split).mkdir(parents=True)
+        Image.new('RGB', (6, 4)).save(tmp_path / f'images/{split}/a.jpg')
+        labels = np.arange(24, dtype=np.uint8).reshape(4, 6) % 3
+        Image.fromarray(labels).save(tmp_path / f'annotations/{split}/a.png')
+    output = call_tool(
+        *('train.py', SEGMENTATION, '--data', tmp_path, '--work-dir', tmp_path / 'run'),
+        *['--ignore-zero'] * zero,
+        *('--cfg-options', 'runner_type=NotingRunner'),
+    )
+    classes = ['class 0'] * (not zero) + ['class 1', 'class 2']
+    assert f'{len(classes)} classes: {", ".join(classes)}' in output.splitlines()
+    assert made[0].cfg.train_dataloader.dataset.reduce_zero_label is zero
+
+
+def test_a_folder_that_is_none(train):
+    line = fail(train.config, '--data', 'nowhere', '--work-dir', train.work_dir)
+    assert line == 'error: --data nowhere is not a folder\n'
+
+
+def test_mixed_precision(train):
+    said = 'training in fp32 instead of mixed precision'
+    assert said not in train()[0]
+    assert train('--amp')[0].count(said) == 1
+
+
+def test_the_learning_rate_is_scaled_by_the_runner(train):
+    assert train('--auto-scale-lr')[1].auto_scale_lr == dict(enable=True, base_batch_size=8)
+
+
+def test_curves_for_tensorboard(train, monkeypatch):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name, *_: name)
+    kinds = [b.type for b in train('--tensorboard')[1].visualizer.vis_backends]
+    assert kinds == ['LocalVisBackend', 'TensorboardVisBackend']
+
+
+@pytest.fixture
+def checkpoint(train, tmp_path):
+    """One that fits the toy but for its head, of five classes."""
+    net = ToyNet(dict(type='ToyBackbone', channels=8), num_classes=5)
+    torch.save(dict(state_dict=net.state_dict()), tmp_path / 'five.pth')
+    return tmp_path / 'five.pth'
+
+
+def test_resuming(train, checkpoint):
+    _, cfg = train('--resume')
+    assert cfg.resume and cfg.load_from is None
+    _, cfg = train('--resume', checkpoint)
+    assert cfg.resume and cfg.load_from == str(checkpoint)
+
+
+def test_starting_from_other_classes(train, checkpoint):
+    output, cfg = train('--from', checkpoint)
+    lines = output.splitlines()
+    assert f'{checkpoint}: 8 of 10 entries taken over' in lines
+    assert '2 left out, of another shape (other classes): head.weight, head.bias' in lines
+    assert not cfg.resume and cfg.load_from == str(train.work_dir / 'data/start.pth')
+    assert len(torch.load(cfg.load_from, weights_only=True)['state_dict']) == 8
+    assert cfg.model.backbone.init_cfg is None
+
+
+def test_the_same_command_again_goes_on(train, checkpoint):
+    """The first start has nothing to resume; the next one has."""
+    _, cfg = train('--from', checkpoint, '--resume')
+    assert not cfg.resume and cfg.load_from.endswith('start.pth')
+    (train.work_dir / 'last_checkpoint').write_text('epoch_1.pth')
+    output, cfg = train('--from', checkpoint, '--resume')
+    assert cfg.resume and cfg.load_from is None and 'taken over' not in output
+    _, cfg = train('--from', checkpoint)
+    assert not cfg.resume and cfg.load_from.endswith('start.pth')
+
+
+def test_a_checkpoint_to_resume_comes_before_one_to_start_from(train, checkpoint):
+    other = checkpoint.with_name('other.pth')
+    other.touch()
+    _, cfg = train('--from', checkpoint, '--resume', other)
+    assert cfg.resume and cfg.load_from == str(other)
+
+
+def test_a_missing_start_is_said_before_the_data_are_looked_at(train):
+    line = fail(train.config, '--data', 'nowhere', '--from', 'none.pth')
+    assert line.startswith('error: checkpoint none.pth does not exist')
+
+
+@pytest.mark.parametrize(
+    'option, said, epochs',
+    [
+        (['--epochs', 3], 3, 3),  # 4 scenes in batches of 8: one iteration
+        (['--iters', 2], 2, 2),
+        (['--epochs', 3, '--cfg-options', 'train_dataloader.batch_size=1'], 12, 3),
+        (['--iters', 5, '--cfg-options', 'train_dataloader.batch_size=1'], 8, 2),
+    ],
+)
+def test_another_length(option, said, epochs, train):
+    output, cfg = train(*option)
+    line = f'training for {said} iterations; the log says how long it will take'
+    assert line in output.splitlines()
+    assert cfg.train_cfg.max_epochs == epochs
+    assert cfg.param_scheduler[1]['end'] == epochs
+    assert cfg.train_cfg.val_interval == min(5, epochs)
+
+
+def test_epochs_and_iterations_are_not_both_given(train, shapes):
+    line = fail(train.config, '--data', shapes / 'coco', '--epochs', 1, '--iters', 1)
+    assert 'error: --epochs and --iters are two words for one thing' in line
+
+
+def test_only_data_that_will_be_read_are_asked_for(train, shapes):
+    """Without validation, nothing of it need be there."""
+
+    def write(train_root, val_root, more=''):
+        roots = {'train': train_root, 'val': val_root}
+        loaders = [
+            f'{k}_dataloader = dict(dataset=dict(data_root={str(r)!r}))' for k, r in roots.items()
+        ]
+        train.config.write_text('\n'.join([TOY, *loaders, more]))
+
+    coco = shapes / 'coco'
+    write(coco, 'no_val')
+    assert 'error: data folder no_val does not exist' in fail(train.config)
+    write(coco, 'no_val', 'val_cfg = None')
+    assert train(data=None)[1].val_cfg is None
+    write('no_train', coco)
+    assert 'error: data folder no_train does not exist' in fail(train.config)
+    write(coco, coco)
+    assert train(data=None)[1].val_cfg is not None
+
+
+def test_classes_that_differ_from_the_folders_are_said(train, shapes, dogs):
+    options = ['--data', shapes / 'coco', '--cfg-options', 'model.num_classes=4']
+    line = fail(train.config, *options, '--work-dir', train.work_dir)
+    assert "num_classes of the config's heads is [4]" in line

@@ -1,0 +1,196 @@
+"""tools/zoo.py: counts worked out by hand, what it prints, and the figures that the README states."""
+
+import importlib.util
+import re
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from tests.configs.resolved import CONFIGS, NAMES, PATHS
+from tests.helpers import ROOT, call_tool
+
+spec = importlib.util.spec_from_file_location('zoo', ROOT / 'tools' / 'zoo.py')
+zoo = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(zoo)
+
+
+class Counted(nn.Module):
+    """One convolution of 32x32 px, step 32, 480 channels; what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Conv2d(3, 480, 32, stride=32, bias=False)
+        self.seen: list[torch.Tensor] = []
+
+    def extract_feat(self, image):
+        assert not torch.is_grad_enabled() and not self.training
+        self.seen.append(image)
+        return self.backbone(image)
+
+
+class Segmentor(Counted):
+    def __init__(self) -> None:
+        super().__init__()
+        self.decode_head = nn.Conv2d(480, 150, 1)
+
+
+class Head(nn.Module):
+    """Keeps the shapes it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple] = []
+
+    def forward(self, x):
+        self.shapes.append(tuple(x.shape))
+
+
+class TwoStage(Counted):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rpn_head, self.roi_head = Head(), nn.Module()
+        self.roi_head.bbox_roi_extractor = nn.ModuleList([nn.Module(), nn.Module()])
+        for extractor in self.roi_head.bbox_roi_extractor:
+            extractor.out_channels = 96
+        self.roi_head.bbox_head = nn.ModuleList([Head(), Head()])
+        self.roi_head.mask_head = nn.ModuleList([Head()])
+
+
+class Dino(Counted):
+    def forward_transformer(self, maps, samples):
+        (self.sample,) = samples
+        return dict(hidden_states=maps, references='references')
+
+    def bbox_head(self, hidden, references):
+        assert references == 'references' and hidden.shape[1] == 480
+        self.heads = True
+
+
+def counted(monkeypatch, tmp_path, model: type, scope: str, kind: str, backbone: str):
+    """The model that was counted for a config of these types, and its figures."""
+    built = []
+    monkeypatch.setattr(zoo, 'build_model', lambda cfg: built.append(model().train()) or built[0])
+    path = tmp_path / 'config.py'
+    path.write_text(
+        f"default_scope = '{scope}'\n"
+        f"model = dict(type='{kind}', backbone=dict(type='{backbone}'))\n"
+    )
+    return zoo.measure(path), *built
+
+
+def test_a_segmentor_counted_by_hand(monkeypatch, tmp_path):
+    figures, model = counted(
+        monkeypatch, tmp_path, Segmentor, 'mmseg', 'EncoderDecoder', 'fastervit_mm.FasterViT'
+    )
+    # 512x2048 px give 16 x 64 = 1024 positions of 480 channels; 3 * 32 * 32 = 3072 inputs each
+    assert figures['gmacs'] == round(1024 * 480 * (3072 + 150) / 1e9, 1) == 1.6
+    assert figures['params_m'] == round((480 * 3072 + 480 * 150 + 150) / 1e6, 1) == 1.5
+    ((image,),) = [model.seen]
+    assert image.shape == (1, 3, 512, 2048) and image.device.type == 'meta'
+
+
+def test_a_two_stage_detector_sees_its_regions(monkeypatch, tmp_path):
+    figures, model = counted(
+        monkeypatch, tmp_path, TwoStage, 'mmdet', 'CascadeRCNN', 'fastervit_mm.FasterViT'
+    )
+    assert figures['gmacs'] == round(25 * 40 * 480 * 3072 / 1e9, 1) == 1.5  # of 800x1280 px
+    assert model.seen[0].shape == (1, 3, 800, 1280) and model.seen[0].device.type == 'meta'
+    assert model.rpn_head.shapes == [(1, 480, 25, 40)]
+    assert [head.shapes for head in model.roi_head.bbox_head] == [[(1000, 96, 7, 7)]] * 2
+    assert [head.shapes for head in model.roi_head.mask_head] == [[(100, 96, 14, 14)]]
+
+
+def test_dino_is_run_up_to_its_heads_in_real_memory(monkeypatch, tmp_path):
+    figures, model = counted(
+        monkeypatch, tmp_path, Dino, 'mmdet', 'fastervit_mm.DINO', 'fastervit_mm.FasterViT'
+    )
+    assert figures == dict(params_m=1.5, gmacs=1.5) and model.heads
+    assert model.sample.img_shape == model.sample.batch_input_shape == (800, 1280)
+    assert model.seen[0].device.type == 'cpu'
+
+
+def test_swin_needs_real_memory(monkeypatch, tmp_path):
+    _, model = counted(
+        monkeypatch, tmp_path, Segmentor, 'mmseg', 'EncoderDecoder', 'SwinTransformer'
+    )
+    assert model.seen[0].device.type == 'cpu'
+
+
+def test_one_line_for_each_config_and_a_file(tmp_path):
+    out = tmp_path / 'zoo.json'
+    output = call_tool(
+        *('zoo.py', 'configs/segmentation/upernet_fastervit_2_160k.py'),
+        *('configs/segmentation/peers/upernet_convnext_t_160k.py', '--out', out),
+    )
+    lines = [line for line in output.splitlines() if line.startswith('[')]
+    assert lines == [
+        f'[1/2] upernet_fastervit_2_160k{" " * 26}   107.6 M   1055.5 GMACs',
+        f'[2/2] upernet_convnext_t_160k{" " * 27}    60.2 M    938.5 GMACs',
+    ]
+    assert out.read_text() == (
+        '{\n "upernet_fastervit_2_160k": {\n  "params_m": 107.6,\n  "gmacs": 1055.5\n },\n'
+        ' "upernet_convnext_t_160k": {\n  "params_m": 60.2,\n  "gmacs": 938.5\n }\n}\n'
+    )
+
+
+def test_all_configs_unless_some_are_named(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['zoo.py'])
+    asked = []
+    monkeypatch.setattr(
+        zoo, 'measure', lambda path: asked.append(path) or dict(params_m=1.0, gmacs=2.0)
+    )
+    zoo.main()
+    assert asked == PATHS and len(asked) > 50
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(asked) and lines[-1].startswith(f'[{len(asked)}/{len(asked)}] ')
+
+
+# -- the README's rows ------------------------------------------------------------------------
+
+
+def stated() -> dict[str, tuple[float, float]]:
+    """Config -> parameters (M), multiply-adds (G) of the README's model zoo."""
+    rows = re.findall(
+        r'^\| `(\w+)` \|.*\| ([\d.]+) \| ([\d.]+) \| \|$', (ROOT / 'README.md').read_text(), re.M
+    )
+    return {name: (float(params), float(gmacs)) for name, params, gmacs in rows}
+
+
+def test_the_readme_states_figures_of_every_config_but_the_demos():
+    assert sorted(stated()) == sorted(
+        name.rpartition('/')[2] for name in NAMES if 'shapes' not in name
+    )
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'detection/cascade_fastervit_0_3x',
+        'detection/cascade_fastervit_4_21k_384_3x',
+        'detection/peers/cascade_convnext_t_3x',
+        'detection/peers/cascade_resnext101_32x4d_3x',
+        'segmentation/upernet_fastervit_0_160k',
+        'segmentation/upernet_fastervit_1_160k',
+        'segmentation/upernet_fastervit_3_160k',
+        'segmentation/upernet_fastervit_4_21k_512_160k',
+    ],
+)
+def test_the_readme_states_what_is_counted(name):
+    figures = zoo.measure(CONFIGS / f'{name}.py')
+    assert (figures['params_m'], figures['gmacs']) == stated()[name.rpartition('/')[2]]
+
+
+# configs of the same network
+@pytest.mark.parametrize(
+    'names',
+    [
+        ('cascade_fastervit_2_3x', 'cascade_fastervit_2_3x_lld', 'cascade_fastervit_2_lsj'),
+        ('upernet_fastervit_2_160k', 'upernet_fastervit_2_160k_lld'),
+        tuple(f'dino_4scale_fastervit_4_21k_384_{epochs}e' for epochs in (12, 24, 36)),
+        tuple(f'dino_5scale_fastervit_4_21k_384_{epochs}e' for epochs in (12, 24, 36)),
+    ],
+)
+def test_the_same_network_has_the_same_figures(names):
+    assert len({stated()[name] for name in names}) == 1

@@ -1,0 +1,140 @@
+"""What a run on CPUs changes in its config, and which runner it is."""
+
+import importlib
+
+import pytest
+from mmengine.config import Config
+from mmengine.model import BaseModule
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+
+from fastervit_mm.errors import ArgumentError
+from fastervit_mm.config import run_config
+from fastervit_mm.config.run_config import build_model, build_runner, fit_to_device
+from tests.training.toys import NotingRunner, registered
+
+
+@pytest.fixture(autouse=True)
+def one_process_on_a_cpu(monkeypatch):
+    monkeypatch.delenv('RANK', raising=False)
+    monkeypatch.setattr(run_config, 'get_device', lambda: 'cpu')
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The backends by which processes were connected."""
+    backends = []
+    monkeypatch.setattr(
+        'torch.distributed.init_process_group', lambda backend: backends.append(backend)
+    )
+    return backends
+
+
+def a_config(**more):
+    content = dict(
+        sync_bn='torch',
+        optim_wrapper=dict(
+            type='AmpOptimWrapper',
+            loss_scale='dynamic',
+            dtype='bfloat16',
+            use_fsdp=False,
+            clip_grad=dict(max_norm=1),
+        ),
+        default_hooks=dict(timer=dict(type='IterTimerHook')),
+        env_cfg=dict(cudnn_benchmark=False, dist_cfg=dict(backend='nccl')),
+    )
+    return Config({**content, **more})
+
+
+@pytest.mark.parametrize('device', ['cuda', 'npu', 'mlu', 'musa'])
+def test_an_accelerator_changes_nothing(device, monkeypatch, started, capsys):
+    monkeypatch.setattr(run_config, 'get_device', lambda: device)
+    cfg = a_config(launcher='slurm')
+    fit_to_device(cfg)
+    assert cfg.to_dict() == a_config(launcher='slurm').to_dict()
+    assert started == [] and capsys.readouterr().out == ''
+
+
+@pytest.mark.parametrize('device', ['cpu', 'mps'])
+def test_mixed_precision_becomes_fp32_and_says_so(device, monkeypatch, started, capsys):
+    monkeypatch.setattr(run_config, 'get_device', lambda: device)
+    cfg = a_config()
+    fit_to_device(cfg)
+    expected = a_config(optim_wrapper=dict(type='OptimWrapper', clip_grad=dict(max_norm=1)))
+    assert cfg.to_dict() == expected.to_dict()
+    said = 'warning: no accelerator here: training in fp32 instead of mixed precision\n'
+    assert capsys.readouterr().out == said
+    fit_to_device(cfg)
+    assert capsys.readouterr().out == '' and cfg.to_dict() == expected.to_dict()
+    assert started == []
+
+
+@pytest.mark.parametrize('wrapper', [dict(type='OptimWrapper', dtype='x'), dict(dtype='x'), None])
+def test_full_precision_stays_as_it_is(wrapper, capsys):
+    cfg = a_config(optim_wrapper=wrapper, launcher='none')
+    fit_to_device(cfg)
+    assert cfg.to_dict() == a_config(optim_wrapper=wrapper, launcher='none').to_dict()
+    assert capsys.readouterr().out == ''
+    fit_to_device(Config({}))  # a config for testing alone
+
+
+@pytest.mark.parametrize('unused', [None, True])
+def test_several_processes_on_cpus(unused, started):
+    more = {} if unused is None else dict(find_unused_parameters=unused)
+    cfg = a_config(launcher='pytorch', **more)
+    fit_to_device(cfg)
+    assert cfg.sync_bn is None
+    assert cfg.model_wrapper_cfg == dict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=bool(unused),
+    )
+    assert cfg.default_hooks == dict(
+        timer=dict(type='IterTimerHook'), sync_buffers=dict(type='SyncBuffersHook')
+    )
+    assert cfg.env_cfg == dict(cudnn_benchmark=False, dist_cfg=dict(backend='gloo'))
+    assert started == ['gloo']
+
+
+def test_processes_are_connected_once(started, monkeypatch):
+    monkeypatch.setattr(run_config, 'is_distributed', lambda: True)
+    fit_to_device(a_config(launcher='pytorch'))
+    assert started == []
+
+
+@pytest.mark.parametrize('launcher', ['slurm', 'mpi'])
+def test_other_launchers_need_accelerators(launcher, started):
+    message = f'^--launcher {launcher} needs accelerators; on CPUs use --launcher pytorch'
+    with pytest.raises(ArgumentError, match=message):
+        fit_to_device(a_config(launcher=launcher))
+    assert started == []
+
+
+def test_the_runner_is_the_one_that_the_config_names(monkeypatch):
+    with registered():
+        runner = build_runner(a_config(runner_type='NotingRunner'))
+    assert isinstance(runner, NotingRunner) and runner.asked == []
+    assert runner.cfg.optim_wrapper.type == 'OptimWrapper'  # fitted to the device
+    monkeypatch.setattr(Runner, 'from_cfg', lambda cfg: ('plain', cfg.optim_wrapper.type))
+    assert build_runner(a_config()) == ('plain', 'OptimWrapper')
+
+
+class Toy(BaseModule):
+    """A model that keeps its arguments."""
+
+    def __init__(self, **options):
+        super().__init__()
+        self.options = options
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
+def test_a_model_is_built_by_its_library(scope):
+    models = importlib.import_module(f'{scope}.registry').MODELS
+    models.register_module(name='ToyOfOne', module=Toy)
+    try:
+        model = build_model(Config(dict(default_scope=scope, model=dict(type='ToyOfOne', a=3))))
+    finally:
+        models.module_dict.pop('ToyOfOne')
+    assert isinstance(model, Toy) and model.options == dict(a=3)
+    assert DefaultScope.get_current_instance().scope_name == scope

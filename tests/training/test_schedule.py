@@ -1,0 +1,216 @@
+"""A schedule of another length, against tables worked out by hand."""
+
+import pytest
+from mmengine.config import Config
+
+from fastervit_mm.errors import ArgumentError
+from fastervit_mm.training.schedule import fit_schedule, scaled_scheduler
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch):
+    monkeypatch.delenv('WORLD_SIZE', raising=False)
+
+
+WARM_UP = dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50)
+STEPS = dict(type='MultiStepLR', by_epoch=True, begin=0, end=36, milestones=[27, 33], gamma=0.1)
+COSINE = dict(type='CosineAnnealingLR', by_epoch=True, begin=6, end=12, T_max=6, eta_min=0)
+BY_EPOCH = dict(type='LinearLR', start_factor=0.01, begin=0, end=2)
+
+
+@pytest.mark.parametrize(
+    'scheduler, factor, limit, changes',
+    [
+        (WARM_UP, 4.0, 100, {}),
+        (WARM_UP, 4.0, 50, {}),
+        (WARM_UP, 0.1, 49, dict(end=49)),
+        (WARM_UP, 0.1, 2, dict(end=2)),
+        (BY_EPOCH, 3.0, 2, dict(end=6)),  # in epochs: part of the schedule
+        (STEPS, 1.0, 9, {}),
+        (STEPS, 1 / 3, 9, dict(end=12, milestones=[9, 11])),
+        (STEPS, 2.0, 9, dict(end=72, milestones=[54, 66])),
+        (STEPS, 1 / 18, 9, dict(end=2, milestones=[2])),  # 1.5 and 1.83
+        (STEPS, 1 / 36, 9, dict(end=1, milestones=[1])),
+        (STEPS, 1 / 100, 9, dict(end=1, milestones=[1])),  # 0.36, 0.27 and 0.33
+        (COSINE, 0.5, 9, dict(begin=3, end=6, T_max=3)),
+        (COSINE, 1 / 12, 9, dict(begin=1, end=1, T_max=1)),  # 0.5, 1 and 0.5
+        (dict(type='PolyLR', power=1.0, by_epoch=False, begin=0, end=40), 0.5, 9, dict(end=20)),
+        (dict(type='ConstantLR', by_epoch=False), 0.5, 9, {}),
+    ],
+)
+def test_a_scheduler_scaled_by_hand(scheduler, factor, limit, changes):
+    before = dict(scheduler)
+    assert scaled_scheduler(scheduler, factor, limit) == {**before, **changes}
+    assert scheduler == before
+
+
+def by_epochs(epochs=36, batch=2, val_interval=1, **more):
+    """As the 3x schedule."""
+    return Config(
+        dict(
+            train_dataloader=dict(batch_size=batch),
+            train_cfg=dict(max_epochs=epochs, val_interval=val_interval),
+            param_scheduler=[
+                dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),
+                dict(type='MultiStepLR', by_epoch=True, begin=0, end=36, milestones=[27, 33]),
+            ],
+            default_hooks=dict(checkpoint=dict(interval=5)),
+            **more,
+        )
+    )
+
+
+def by_iterations(iters=160000, batch=4, val_interval=16000):
+    """As the 160k schedule."""
+    return Config(
+        dict(
+            train_dataloader=dict(batch_size=batch),
+            train_cfg=dict(max_iters=iters, val_interval=val_interval),
+            param_scheduler=[
+                dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
+                dict(type='PolyLR', power=1.0, by_epoch=False, begin=1500, end=160000),
+            ],
+            default_hooks=dict(checkpoint=dict(interval=16000)),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    'images, epochs, iters, total, length, warm_up, end, milestones',
+    [
+        # 10 images in batches of 2: 5 iterations an epoch
+        (10, 12, None, 60, 12, 6, 12, [9, 11]),
+        (10, 36, None, 180, 36, 18, 36, [27, 33]),
+        (9, 12, None, 60, 12, 6, 12, [9, 11]),  # the last batch has one
+        (11, 12, None, 72, 12, 7, 12, [9, 11]),
+        (10, None, 60, 60, 12, 6, 12, [9, 11]),
+        (10, None, 56, 60, 12, 6, 12, [9, 11]),  # whole epochs
+        (10, None, 61, 65, 13, 6, 13, [10, 12]),  # 9.75, 11.9
+        (10, 1, None, 5, 1, 2, 1, [1]),  # a warm-up of one iteration would never end
+        (2000, 36, None, 36000, 36, 1000, 36, [27, 33]),
+        (2000, 3, None, 3000, 3, 300, 3, [2, 3]),  # 2.25 and 2.75
+        (1, 1, None, 1, 1, 2, 1, [1]),
+        (0, 2, None, 2, 2, 2, 2, [2]),  # 1.5 and 1.83
+        (10, None, None, 180, 36, 18, 36, [27, 33]),
+    ],
+)
+def test_epochs_by_hand(images, epochs, iters, total, length, warm_up, end, milestones):
+    cfg = by_epochs()
+    assert fit_schedule(cfg, images, epochs, iters) == total
+    assert cfg.train_cfg == dict(max_epochs=length, val_interval=1)
+    linear, steps = cfg.param_scheduler
+    assert (linear['begin'], linear['end'], linear['start_factor']) == (0, warm_up, 0.001)
+    assert (steps['begin'], steps['end'], steps['milestones']) == (0, end, milestones)
+    assert cfg.default_hooks.checkpoint.interval == 5  # in epochs: as it was
+
+
+@pytest.mark.parametrize(
+    'images, epochs, iters, length, warm_up, begin, interval',
+    [
+        # 10 images in batches of 4: 3 iterations an epoch
+        (10, None, 320000, 320000, 1500, 1500, 16000),
+        (10, None, 16000, 16000, 1500, 1500, 16000),
+        (10, None, 8000, 8000, 800, 800, 8000),
+        (10, None, 1000, 1000, 100, 100, 1000),
+        (10, 100, None, 300, 30, 30, 300),
+        (8, 100, None, 200, 20, 20, 200),
+        (10, None, 3, 3, 2, 2, 3),
+        (10, None, 2, 2, 2, 1, 2),  # the decay has an iteration at least
+        (10, None, 1, 1, 2, 0, 1),
+    ],
+)
+def test_iterations_by_hand(images, epochs, iters, length, warm_up, begin, interval):
+    cfg = by_iterations()
+    assert fit_schedule(cfg, images, epochs, iters) == length
+    assert cfg.train_cfg == dict(max_iters=length, val_interval=interval)
+    linear, poly = cfg.param_scheduler
+    assert (linear['begin'], linear['end']) == (0, warm_up)
+    assert (poly['begin'], poly['end'], poly['power']) == (begin, length, 1.0)
+    assert cfg.default_hooks.checkpoint.interval == interval
+
+
+@pytest.mark.parametrize(
+    'interval, epochs, expected', [(5, 3, 3), (5, 5, 5), (5, 9, 5), (0, 3, 1), (None, 3, 1)]
+)
+def test_validation_happens_once_at_least(interval, epochs, expected):
+    cfg = by_epochs(val_interval=interval)
+    if interval is None:
+        cfg.train_cfg.pop('val_interval')
+    fit_schedule(cfg, 10, epochs, None)
+    assert cfg.train_cfg.val_interval == expected
+
+
+def test_an_interval_of_no_iterations_becomes_one():
+    cfg = by_iterations(val_interval=0)
+    cfg.default_hooks.checkpoint.interval = 0
+    fit_schedule(cfg, 10, None, 100)
+    assert cfg.train_cfg.val_interval == cfg.default_hooks.checkpoint.interval == 1
+
+
+def test_a_short_training_keeps_frequent_checkpoints():
+    cfg = by_iterations(val_interval=10)
+    cfg.default_hooks.checkpoint.interval = 20
+    fit_schedule(cfg, 10, None, 100)
+    assert cfg.train_cfg.val_interval == 10 and cfg.default_hooks.checkpoint.interval == 20
+
+
+@pytest.mark.parametrize(
+    'processes, epochs, iters, total', [(4, 3, None, 9), (1, 3, None, 30), (4, None, 7, 9)]
+)
+def test_each_process_takes_a_batch(processes, epochs, iters, total, monkeypatch):
+    """20 images in batches of 2, by 4 processes: 3 iterations an epoch."""
+    monkeypatch.setenv('WORLD_SIZE', str(processes))
+    cfg = by_epochs()
+    assert fit_schedule(cfg, 20, epochs, iters) == total
+    assert cfg.train_cfg.max_epochs == 3
+
+
+def test_configs_without_schedulers_or_checkpoints_are_fine():
+    for scheduler in ([], None):
+        cfg = Config(
+            dict(
+                train_dataloader=dict(batch_size=2),
+                train_cfg=dict(max_iters=10),
+                param_scheduler=scheduler,
+                default_hooks=dict(),
+            )
+        )
+        assert fit_schedule(cfg, 10, None, 4) == 4
+        assert cfg.param_scheduler == []
+    cfg.pop('param_scheduler')
+    assert fit_schedule(cfg, 10, None, 6) == 6
+
+
+def decays(*schedulers):
+    cfg = by_iterations(iters=100)
+    cfg.param_scheduler = list(schedulers)
+    fit_schedule(cfg, 10, None, 50)  # the warm-up may have 5
+    return [(s.get('begin'), s['end']) for s in cfg.param_scheduler]
+
+
+def test_a_decay_begins_where_the_warm_up_ends():
+    warm_up = dict(type='LinearLR', by_epoch=False, begin=0, end=20)
+    late = dict(type='PolyLR', by_epoch=False, begin=20, end=100)
+    from_the_start = dict(type='PolyLR', by_epoch=False, begin=0, end=100)
+    without_begin = dict(type='PolyLR', by_epoch=False, end=100)
+    in_epochs = dict(type='MultiStepLR', begin=20, end=100)
+    assert decays(warm_up, late) == [(0, 5), (5, 50)]
+    assert decays(warm_up, from_the_start, without_begin) == [(0, 5), (0, 50), (None, 50)]
+    assert decays(warm_up, in_epochs) == [(0, 5), (10, 50)]
+    assert decays(late) == [(10, 50)]  # no warm-up: scaled
+    assert decays(dict(type='LinearLR', begin=0, end=20), late) == [(0, 10), (10, 50)]
+    second = dict(type='LinearLR', by_epoch=False, begin=0, end=3)
+    assert decays(warm_up, second, late) == [(0, 5), (0, 3), (5, 50)]  # the first one's end
+
+
+@pytest.mark.parametrize(
+    'epochs, iters, message',
+    [
+        (1, 1, '^--epochs and --iters are two words for one thing; give one$'),
+        (0, None, '^--epochs is 0; it must be at least 1$'),
+        (None, -3, '^--iters is -3; it must be at least 1$'),
+    ],
+)
+def test_lengths_that_are_not_allowed(epochs, iters, message):
+    with pytest.raises(ArgumentError, match=message):
+        fit_schedule(by_epochs(), 10, epochs, iters)
