@@ -97,7 +97,6 @@ def _held_out(part: AdePart, findings: Findings) -> tuple[AdePart | None, AdePar
     except ArgumentError as error:
         findings.fatal.append(str(error))
         return None, None
-    findings.note_held_out(len(val))
     return part._replace(stems=train), part._replace(stems=val)
 
 
@@ -117,6 +116,8 @@ def read_ade(
     classes, zero = settle_classes(findings, layout, ignore_zero)
     if layout.val is None:
         train, val = _held_out(splits[0], found)
+        if val is not None:
+            found.note_held_out(len(val.stems))
     if train is not None and val is not None:
         train, val = _with_suffixes(train, found), _with_suffixes(val, findings[-1])
     named = layout.classes is not None
@@ -128,12 +129,12 @@ def read_ade_evaluation(
 ) -> AdeReading:
     """Read what of a folder a model is evaluated on; see `folder.read_for_evaluation`."""
     split, held_out, names = evaluation
-    name = 'training' if held_out else 'evaluation'
-    findings, stems = inspect_ade(name, split, decode=True, progress=progress)
+    findings, stems = inspect_ade('evaluation', split, decode=True, progress=progress)
     classes, zero = settle_classes([findings], AdeLayout(split, None, names), ignore_zero)
     whole = AdePart(split, stems)
     val = _held_out(whole, findings)[1] if held_out else whole
     if val is not None:
+        findings.note_evaluated(len(val.stems) if held_out else None, str(split.images))
         val = _with_suffixes(val, findings)
     named = names is not None
     return AdeReading(folder, classes, [findings], named, zero, [whole], None, val)

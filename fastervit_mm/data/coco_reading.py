@@ -177,7 +177,6 @@ def _held_out(
     except ArgumentError as error:
         findings.fatal.append(str(error))
         return None, None
-    findings.note_held_out(len(val['images']))
     return part._replace(content=train), part._replace(content=val)
 
 
@@ -188,6 +187,8 @@ def read_coco(folder: Path, layout: CocoLayout, progress: Progress) -> CocoReadi
     splits, findings = [CocoPart(layout.train.images, content)], [found]
     if layout.val is None:
         train, val = _held_out(splits[0], found, layout.train.annotations)
+        if val is not None:
+            found.note_held_out(len(val.content['images']))
     else:
         val_found, val_content = inspect_coco(
             'validation', layout.val, decode=True, progress=progress
@@ -205,9 +206,13 @@ def read_coco_evaluation(
 ) -> CocoReading:
     """Read what of a folder a model is evaluated on; see `folder.read_for_evaluation`."""
     split, held_out = evaluation
-    name = 'training' if held_out else 'evaluation'
-    findings, content = inspect_coco(name, split, decode=True, progress=progress)
+    findings, content = inspect_coco('evaluation', split, decode=True, progress=progress)
     whole = CocoPart(split.images, content)
-    val = _held_out(whole, findings, split.annotations)[1] if held_out else whole
+    val: CocoPart | None = whole
+    if held_out:
+        val = _held_out(whole, findings, split.annotations)[1]
+    if val is not None:
+        count = len(val.content['images']) if held_out else None
+        findings.note_evaluated(count, split.annotations.name)
     classes = category_names(content['categories'])
     return CocoReading(folder, classes, [findings], [whole], None, val)

@@ -50,7 +50,7 @@ class Findings:
         rotated: how many images whose sides EXIF exchanges are annotated 'as stored' and
             'as shown'.
         notes: what else there is to say, in whole lines.
-        fatal: why training would fail, in words that say how to mend it.
+        fatal: why training would fail, in words that say how to fix it.
     """
 
     name: str
@@ -69,6 +69,20 @@ class Findings:
     def note_held_out(self, count: int) -> None:
         """Say that ``count`` images of this split are kept for validation."""
         self.notes.append(f'{self.name}: {count} of them held out: there is no validation split')
+
+    def note_evaluated(self, count: int | None, source: str) -> None:
+        """Say which images a model is evaluated on.
+
+        Args:
+            count: of those that training holds out; None: all.
+            source: name of their file or folder.
+        """
+        which = (
+            f'all images of {source}'
+            if count is None
+            else f'{count} of the images of {source}, the share that training holds out'
+        )
+        self.notes.append(f'{self.name}: {which}')
 
     def lines(self) -> list[str]:
         """The notes and one line for each kind of problem, for a log."""

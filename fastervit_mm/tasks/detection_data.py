@@ -118,8 +118,10 @@ def _misfit(dataset: dict[str, Any], head_counts: set[int]) -> str | None:
         names = read_category_names(path)
     except ArgumentError:
         return f'{stated} is not in COCO format'
-    if sorted(dataset_classes(dataset) or ()) != sorted(names) or head_counts - {len(names)}:
+    if sorted(dataset_classes(dataset) or ()) != sorted(names):
         return f'{stated} has other classes'
+    if head_counts - {len(names)}:
+        return f'the heads of the config are not for the {len(names)} classes of {stated}'
     image = _first_image(path)
     folder = (dataset.get('data_prefix') or {}).get('img') or ''
     if image is None or not Path(dataset['data_root'], folder, image).is_file():
