@@ -8,7 +8,8 @@ import sys
 import pytest
 import torch
 
-from fastervit_mm.benchmark.subjects import Task, parse_subject
+from fastervit_mm.benchmark.subjects import parse_subject
+from fastervit_mm.tasks.base import Task
 from fastervit_mm.errors import ArgumentError
 from tests.benchmark.stand_ins import reading
 from tests.helpers import ROOT

@@ -12,7 +12,7 @@ from PIL import Image
 
 from fastervit_mm.benchmark import results
 from fastervit_mm.benchmark.results import machine, row, table, write_results
-from fastervit_mm.benchmark.subjects import Task
+from fastervit_mm.tasks.base import Task
 from fastervit_mm.version import __version__
 from tests.benchmark.stand_ins import reading
 

@@ -10,16 +10,8 @@ from torch import nn
 
 from fastervit_mm import VARIANTS
 from fastervit_mm.benchmark import subjects
-from fastervit_mm.benchmark.subjects import (
-    CHANGES,
-    DTYPES,
-    IMAGENET_TOP1,
-    Subject,
-    Task,
-    parse_subject,
-    published_accuracy,
-    read_subjects,
-)
+from fastervit_mm.benchmark.subjects import CHANGES, DTYPES, IMAGENET_TOP1, Subject, parse_subject, published_accuracy, read_subjects
+from fastervit_mm.tasks.base import Task
 from fastervit_mm.errors import ArgumentError
 from tests.benchmark.stand_ins import INFER
 

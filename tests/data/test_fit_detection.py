@@ -6,7 +6,8 @@ import pytest
 from mmengine.config import Config
 
 from fastervit_mm.errors import ArgumentError
-from fastervit_mm.data.adapt import fit_to_folder, training_images
+from fastervit_mm.data.adapt import fit_to_folder
+from fastervit_mm.training.schedule import training_images
 from tests.data.folders import (
     BLUE,
     RED,

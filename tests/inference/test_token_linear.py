@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fastervit_mm.inference.fusing import TokenLinear
+from fastervit_mm.network.token_linear import TokenLinear
 
 SHAPES = [(5, 12), (2, 7, 12), (2, 3, 4, 12), (1, 12), (0, 4, 12)]
 ACTIVATIONS = {'none': lambda x: x, 'gelu': F.gelu}

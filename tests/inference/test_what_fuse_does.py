@@ -9,7 +9,7 @@ from torch import nn
 
 from fastervit_mm import FasterViT, fuse
 from fastervit_mm.errors import ArgumentError
-from fastervit_mm.inference.fusing import TokenLinear
+from fastervit_mm.network.token_linear import TokenLinear
 from fastervit_mm.network.hierarchical_attention import Attention
 from tests.logged import logged
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fastervit_mm import VARIANTS, FasterViT
-from fastervit_mm.weights.checkpoint import load_entries, recognise_variant, why_skipped
+from fastervit_mm.weights.published import load_entries, recognise_variant, why_skipped
 from tests.helpers import FIXTURES, published_tensor
 from tests.stand_in_weights import image
 

@@ -15,7 +15,9 @@ from pycocotools.cocoeval import COCOeval
 
 from fastervit_mm.errors import ArgumentError
 from fastervit_mm.data.drawn_shapes import CLASSES
-from fastervit_mm.prediction import Frame, Source, coco_results, expand, label_map, predict
+from fastervit_mm.prediction import Frame, Source, expand, predict
+from fastervit_mm.tasks.detection import coco_results
+from fastervit_mm.tasks.segmentation import label_map
 
 
 def objects(boxes, scores, labels, masks=None):

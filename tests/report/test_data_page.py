@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastervit_mm.data.check import DataCheck, Sample, check_folder
+from fastervit_mm.data.check import DataCheck, check_folder
+from fastervit_mm.data.reading import Sample
 from fastervit_mm.data.findings import Findings
 from fastervit_mm.report.data_page import data_page
 from tests.report.folders import write_ade, write_coco

@@ -14,7 +14,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from fastervit_mm.report.run_page import detection_results
+from fastervit_mm.tasks.detection_results import detection_results
 
 HORSE, CAT, DOG, NEVER = 20, 3, 7, 90  # in the file's order: labels 0 to 3
 ORANGE = (200, 100, 10)

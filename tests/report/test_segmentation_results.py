@@ -6,7 +6,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from fastervit_mm.errors import ArgumentError, FileError
-from fastervit_mm.report.run_page import label_map_files, segmentation_results
+from fastervit_mm.tasks.segmentation_results import label_map_files, segmentation_results
 
 ORANGE = (200, 100, 10)
 RED, BLUE, GREEN = (242, 60, 60), (60, 113, 242), (166, 242, 60)  # of classes 0, 1, 2

@@ -6,13 +6,7 @@ import pytest
 import torch
 
 from fastervit_mm import FasterViT
-from fastervit_mm.weights.checkpoint import (
-    load_entries,
-    load_pretrained,
-    network_entries,
-    recognise_variant,
-    why_skipped,
-)
+from fastervit_mm.weights.published import load_entries, load_pretrained, network_entries, recognise_variant, why_skipped
 from fastervit_mm.errors import ArgumentError
 from tests.helpers import SMALL
 from tests.logged import logged

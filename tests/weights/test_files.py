@@ -12,7 +12,8 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from fastervit_mm import VARIANTS
-from fastervit_mm.weights.checkpoint import fetch, load_file
+from fastervit_mm.weights.download import fetch
+from fastervit_mm.weights.safe_loading import load_file
 from fastervit_mm.errors import ArgumentError, FileError
 from fastervit_mm.variants import WEIGHTS_URL
 from tests.logged import logged
