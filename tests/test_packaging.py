@@ -1,74 +1,178 @@
-"""The model index names every config; a built wheel carries configs, tools and index for mim."""
+"""What a wheel carries and needs, and the folder by which mim finds configs and tools."""
 
+import email
+import importlib.util
+import os
 import subprocess
 import sys
 import zipfile
 
-import yaml
+import pytest
+
+from fastervit_mm.version import __version__
 from tests.helpers import ROOT
 
+spec = importlib.util.spec_from_file_location('setup_file', ROOT / 'setup.py')
+setup_file = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(setup_file)
 
-def test_the_index_names_every_config_once():
-    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
-    models = [
-        model
-        for path in index['Import']
-        for model in yaml.safe_load((ROOT / path).read_text())['Models']
-    ]
-    configs = sorted(
-        str(p.relative_to(ROOT))
-        for p in (ROOT / 'configs').rglob('*.py')
-        if '_base_' not in p.parts
-    )
-    assert sorted(model['Config'] for model in models) == configs
-    assert all(model['Config'].endswith(f'/{model["Name"]}.py') for model in models)
+NEEDS = ['torch>=2.4', 'timm>=1.0.9', 'numpy']
+EXTRAS = {
+    'maintained': [
+        'onedl-mmengine>=0.10.12',
+        'onedl-mmcv>=2.3.6',
+        'onedl-mmdetection>=3.5.1',
+        'onedl-mmsegmentation>=1.4.2',
+        'addict',
+        'yapf',
+    ],
+    'original': [
+        'mmengine>=0.10.7',
+        'mmcv==2.1.0',
+        'mmdet==3.3.0',
+        'mmsegmentation==1.2.2',
+        'opencv-python<4.12',
+        'ftfy',
+        'regex',
+    ],
+}
 
 
-def test_a_wheel_carries_configs_tools_and_index(tmp_path):
-    copy = tmp_path / 'source'
-    listed = subprocess.run(
+def listed() -> list[str]:
+    """The project's files, as git knows them."""
+    names = subprocess.run(
         ['git', 'ls-files', '-co', '--exclude-standard'],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     ).stdout.splitlines()
-    for name in listed:
-        if (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            (copy / name).write_bytes((ROOT / name).read_bytes())
-    subprocess.run(
-        [
-            sys.executable,
-            '-m',
-            'pip',
-            'wheel',
-            '-q',
-            '--no-deps',
-            '--no-build-isolation',
-            '-w',
-            tmp_path,
-            '.',
-        ],
-        cwd=copy,
-        check=True,
+    return [name for name in names if (ROOT / name).is_file()]
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory) -> zipfile.ZipFile:
+    """A wheel built from a copy of the project."""
+    folder = tmp_path_factory.mktemp('wheel')
+    copy = folder / 'source'
+    for name in listed():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_bytes((ROOT / name).read_bytes())
+    options = ('-q', '--no-deps', '--no-build-isolation', '-w', folder)
+    subprocess.run([sys.executable, '-m', 'pip', 'wheel', *options, '.'], cwd=copy, check=True)
+    (path,) = folder.glob('*.whl')
+    return zipfile.ZipFile(path)
+
+
+def test_a_wheel_carries_package_configs_tools_and_index(wheel):
+    package = {n for n in listed() if n.startswith('fastervit_mm/') and n.endswith('.py')}
+    carried = {n for n in listed() if n.split('/')[0] in ('configs', 'tools', 'model-index.yml')}
+    names = {n for n in wheel.namelist() if '.dist-info/' not in n}
+    assert names == package | {f'fastervit_mm/.mim/{n}' for n in carried}
+    path = 'configs/detection/cascade_fastervit_2_3x.py'
+    assert wheel.read(f'fastervit_mm/.mim/{path}') == (ROOT / path).read_bytes()
+
+
+def metadata(wheel: zipfile.ZipFile) -> email.message.Message:
+    (name,) = (n for n in wheel.namelist() if n.endswith('.dist-info/METADATA'))
+    return email.message_from_bytes(wheel.read(name))
+
+
+def test_what_a_wheel_says_of_itself(wheel):
+    about = metadata(wheel)
+    assert about['Name'].replace('-', '_') == 'fastervit_mm' and about['Version'] == __version__
+    assert about['Requires-Python'] == '>=3.10'
+    assert 'Apache-2.0' in (about['License'], about['License-Expression'])
+    assert about['Description-Content-Type'] == 'text/markdown'
+    assert about.get_payload(decode=True).decode().strip() == (
+        (ROOT / 'README.md').read_text(encoding='utf-8').strip()
     )
-    (wheel,) = tmp_path.glob('*.whl')
-    names = zipfile.ZipFile(wheel).namelist()
-    for path in (
-        'configs/detection/cascade_fastervit_2_3x.py',
-        'tools/train.py',
-        'configs/_base_/models/dino.py',
-        'tools/dist_train.sh',
-        'model-index.yml',
-        'configs/detection/cascade_metafile.yml',
-    ):
-        assert f'fastervit_mm/.mim/{path}' in names
-    assert 'fastervit_mm/config/run_config.py' in names
-    assert not [name for name in names if name.startswith('tests/')]
+    assert about['Summary'] == (
+        'FasterViT backbones for dense prediction in the OpenMMLab libraries'
+    )
 
 
-def test_the_readme_has_a_row_for_every_config_of_the_zoo():
-    text = (ROOT / 'README.md').read_text()
-    names = [p.stem for p in (ROOT / 'configs').rglob('*.py') if '_base_' not in p.parts]
-    assert not [n for n in names if f'| `{n}` |' not in text and 'shapes' not in n]
+def test_what_a_wheel_needs(wheel):
+    from packaging.requirements import Requirement
+
+    about = metadata(wheel)
+    needs = [Requirement(text) for text in about.get_all('Requires-Dist')]
+    always = {str(r) for r in needs if r.marker is None}
+    assert always == {str(Requirement(text)) for text in NEEDS}
+    assert {*EXTRAS, 'tests'} <= set(about.get_all('Provides-Extra'))
+    for extra, texts in EXTRAS.items():
+        wanted = {(r.name, str(r.specifier)) for r in map(Requirement, texts)}
+        found = {
+            (r.name, str(r.specifier))
+            for r in needs
+            if r.marker and r.marker.evaluate({'extra': extra})
+        }
+        assert found == wanted, extra
+    tests = {r.name for r in needs if r.marker and r.marker.evaluate({'extra': 'tests'})}
+    assert {'pytest', 'hypothesis', 'ruff'} <= tests
+
+
+# -- the folder .mim --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(monkeypatch, tmp_path):
+    """A project with configs, tools, index and a package."""
+    for name in ('configs/_base_/a.py', 'configs/__pycache__/a.pyc', 'tools/train.py'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / 'model-index.yml').write_text('Import: []\n')
+    (tmp_path / 'fastervit_mm').mkdir()
+    monkeypatch.setattr(setup_file, 'ROOT', tmp_path)
+    return tmp_path
+
+
+def run_setup(monkeypatch, *commands: str) -> None:
+    monkeypatch.setattr(sys, 'argv', ['setup.py', *commands])
+    setup_file.add_mim_folder()
+
+
+@pytest.mark.parametrize('command', ['develop', 'editable_wheel'])
+def test_an_editable_installation_links(project, monkeypatch, command):
+    run_setup(monkeypatch, command)
+    folder = project / 'fastervit_mm' / '.mim'
+    assert {p.name: os.readlink(p) for p in folder.iterdir()} == {
+        name: f'../../{name}' for name in ('configs', 'tools', 'model-index.yml')
+    }
+    assert (folder / 'tools' / 'train.py').read_text() == 'tools/train.py'
+
+
+@pytest.mark.parametrize('command', ['bdist_wheel', 'build', 'sdist', 'install'])
+def test_anything_else_that_is_built_copies(project, monkeypatch, command):
+    run_setup(monkeypatch, 'editable_wheel')
+    run_setup(monkeypatch, command)  # instead of the links
+    folder = project / 'fastervit_mm' / '.mim'
+    files = {str(p.relative_to(folder)) for p in folder.rglob('*') if p.is_file()}
+    assert files == {'configs/_base_/a.py', 'tools/train.py', 'model-index.yml'}
+    assert not any(p.is_symlink() for p in folder.rglob('*'))
+    assert (folder / 'model-index.yml').read_text() == 'Import: []\n'
+
+
+def test_a_question_leaves_everything_as_it_is(project, monkeypatch):
+    run_setup(monkeypatch, 'egg_info')
+    assert list((project / 'fastervit_mm').iterdir()) == []
+
+
+def test_a_source_package_keeps_the_folder_it_carries(project, monkeypatch):
+    run_setup(monkeypatch, 'sdist')
+    (project / 'configs').rename(project / 'away')
+    (project / 'tools' / 'train.py').write_text('other')
+    run_setup(monkeypatch, 'bdist_wheel')
+    assert (project / 'fastervit_mm/.mim/tools/train.py').read_text() == 'tools/train.py'
+
+
+def test_what_is_not_there_is_not_carried(project, monkeypatch):
+    (project / 'model-index.yml').unlink()
+    run_setup(monkeypatch, 'bdist_wheel')
+    names = {p.name for p in (project / 'fastervit_mm' / '.mim').iterdir()}
+    assert names == {'configs', 'tools'}
+
+
+def test_the_version_is_read_without_an_import(project):
+    (project / 'fastervit_mm' / 'version.py').write_text("a = 1\n__version__ = '1.2.3'\n")
+    assert setup_file.version() == '1.2.3'

@@ -118,6 +118,7 @@ def detector() -> Config:
             data_root='data/coco/',
             ann_file=f'annotations/instances_{split}2017.json',
             data_prefix=dict(img=f'{split}2017/'),
+            serialize_data=False,  # it collects garbage each time: a second
             pipeline=[
                 dict(type='LoadImageFromFile'),
                 dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
@@ -157,6 +158,7 @@ def segmentor() -> Config:
                 type='ADE20KDataset',
                 data_root='data/ade/',
                 data_prefix=dict(img_path=f'images/{split}', seg_map_path=f'annotations/{split}'),
+                serialize_data=False,
                 pipeline=[
                     dict(type='LoadImageFromFile'),
                     dict(type='LoadAnnotations', reduce_zero_label=True),

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastervit_mm.network.token_linear import TokenLinear
 
@@ -69,6 +70,41 @@ def test_under_autocast(layer, activation):
         got, expected = take(layer, activation)(x), ACTIVATIONS[activation](layer(x))
     assert got.dtype == expected.dtype == torch.bfloat16
     assert (got - expected).abs().max() <= 0.02 * expected.abs().max()
+
+
+class Operators(TorchDispatchMode):
+    """Names of the operators that are called meanwhile."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        self.names = [*getattr(self, 'names', []), str(function)]
+        return function(*arguments, **(keywords or {}))
+
+
+@pytest.mark.parametrize('activation', ACTIVATIONS)
+@pytest.mark.parametrize(
+    'grad, autocast, dtype, fused',
+    [
+        (False, False, torch.float32, True),
+        (True, False, torch.float32, False),
+        (False, True, torch.float32, False),
+        (False, False, torch.float64, False),
+        (False, False, torch.float16, False),
+    ],
+)
+def test_onednns_layer_computes_what_it_can_and_a_convolution_the_rest(
+    layer, activation, grad, autocast, dtype, fused
+):
+    taken, x = take(layer.to(dtype), activation), torch.randn(2, 3, 12, dtype=dtype)
+    with (
+        torch.set_grad_enabled(grad),
+        torch.autocast('cpu', torch.bfloat16, enabled=autocast),
+        Operators() as called,
+    ):
+        taken(x)
+    linear = [name for name in called.names if 'linear' in name or 'mm' in name]
+    assert linear == (['mkldnn._linear_pointwise.default'] if fused else [])
+    assert any('convolution' in name for name in called.names) == (not fused)
+    assert any('gelu' in name for name in called.names) == (activation == 'gelu' and not fused)
 
 
 @pytest.mark.parametrize('activation', ACTIVATIONS)

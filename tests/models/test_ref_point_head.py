@@ -7,9 +7,12 @@ import torch
 from mmdet.models.detectors import DINO as MMDetDINO
 from mmdet.models.layers import MLP
 from mmdet.models.layers.transformer.utils import coordinate_to_encoding
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 from fastervit_mm.models.dino import DINO, RefPointHead, narrow_columns
 from fastervit_mm.registry import MODELS
+from tests.helpers import ROOT
 
 
 def test_columns_by_hand():
@@ -57,3 +60,16 @@ def test_the_head_is_mmdets_mlp_on_the_narrow_encoding():
 
 def test_our_dino_is_mmdets_with_that_head():
     assert issubclass(DINO, MMDetDINO) and MODELS.get('fastervit_mm.DINO') is DINO
+
+
+def test_a_configs_dino_has_that_head():
+    cfg = Config.fromfile(
+        ROOT / 'configs/detection/dino_4scale_fastervit_4_21k_224_12e_released.py'
+    )
+    init_default_scope(cfg.default_scope)
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    assert type(model) is DINO
+    head = model.decoder.ref_point_head
+    assert isinstance(head, RefPointHead)
+    assert [tuple(p.shape) for p in head.parameters()] == [(256, 512), (256,), (256, 256), (256,)]

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from fastervit_mm import FasterViT
 from fastervit_mm.network.convolution import add_branch
@@ -28,6 +29,29 @@ def by_formula(query, key, value, bias):
             scores = query[b, h] @ key[b, h].T / math.sqrt(query.shape[3]) + bias[0, h]
             out[b, h] = torch.softmax(scores, dim=1) @ value[b, h]
     return out
+
+
+@pytest.mark.parametrize(
+    'dtype, compiling, kernel',
+    [
+        (torch.float32, False, True),
+        (torch.float16, False, True),
+        (torch.bfloat16, False, False),  # slower there than its parts
+        (torch.bfloat16, True, True),
+    ],
+)
+def test_which_kernel_computes_it_on_a_cpu(monkeypatch, dtype, compiling, kernel):
+    called = []
+
+    def record(query, key, value, attn_mask):
+        called.append(attn_mask.dtype)
+        return query
+
+    monkeypatch.setattr(F, 'scaled_dot_product_attention', record)
+    monkeypatch.setattr(torch.compiler, 'is_compiling', lambda: compiling)
+    query = torch.randn(1, 2, 3, 4).to(dtype)
+    attention(query, query, query, torch.zeros(1, 2, 3, 3))
+    assert called == ([dtype] if kernel else [])
 
 
 # heads, tokens and channels of a head all differ, and the scores are far from each other

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from fastervit_mm import FasterViT, backbone
 from fastervit_mm.errors import ArgumentError
 from fastervit_mm.network.stages import ConvStage
+from fastervit_mm.network.windows import room_for_windows
 from tests.helpers import SMALL
 
 
@@ -170,6 +171,19 @@ def test_a_network_without_memory_gives_the_maps_shapes(hat):
         shapes = [(m.device.type, tuple(m.shape)) for m in model(x)]
     sides = [(63, 83), (32, 42), (16, 21), (8, 11)]
     assert shapes == [('meta', (2, 16 * 2**i, *side)) for i, side in enumerate(sides)]
+
+
+@pytest.mark.parametrize('size', [(224, 224), (250, 330), (33, 500)])
+def test_what_is_done_otherwise_in_compiled_code_gives_the_same_maps(monkeypatch, size):
+    """It pads as much at every size, so that no size needs a compilation of its own."""
+    model = build(arch=dict(SMALL, do_propagation=True))
+    x = torch.randn(1, 3, *size)
+    with torch.no_grad():
+        eager = model(x)
+        monkeypatch.setattr(torch.compiler, 'is_compiling', lambda: True)
+        assert all(map(torch.allclose, model(x), eager))
+    assert room_for_windows(torch.ones(1, 1, 7, 15), 7).shape == (1, 1, 13, 21)
+    assert room_for_windows(torch.ones(1, 1, 7, 15), 7).sum() == 7 * 15
 
 
 def test_every_backbone_of_a_model_is_found():

@@ -1,5 +1,6 @@
 """What the inputs of tools/predict.py name: files, folders, globs, videos, cameras; their frames."""
 
+import os
 from itertools import islice
 
 import cv2
@@ -85,6 +86,13 @@ def test_files_are_stated_below_the_folder_that_all_inputs_share(here):
 @pytest.mark.parametrize(
     'files, names',
     [
+        (['x/1.jpg', 'y/2.png'], ['1', '2']),
+        (['a/1.jpg', 'b/1.jpg', 'b/1.png', 'b/2.jpg'], ['a/1', 'b/1.jpg', 'b/1.png', '2']),
+        (['1.jpg', '1.png', '1.png.jpg'], ['1.jpg', '1.png', '1.png.jpg']),
+        (['clip.avi', 'clip.jpg'], ['clip', 'clip']),  # frames have numbers
+        (['clip.avi', 'clip.mp4', 'b/clip.mp4'], ['clip.avi', 'clip.mp4', 'b/clip']),
+        (['clip.avi', 'clip_000001.jpg'], ['clip', 'clip_000001.jpg']),
+        (['scan_000001.jpg', 'scan_000002.jpg'], ['scan_000001', 'scan_000002']),
         (['a/1.jpg', 'b/1.jpg'], ['a/1', 'b/1']),
         (['a/1.jpg', 'b/1.jpg', 'a/1.png'], ['a/1.jpg', 'b/1', 'a/1.png']),
         (['camera7.avi'], ['camera7.avi']),  # camera 7 has frames too
@@ -105,6 +113,9 @@ def test_names_are_short_and_clash_with_no_frame(files, names, here):
     sources = expand([*files, '7'])
     assert [s.name for s in sources] == [*names, 'camera7']
     assert [s.path for s in sources] == [*files, '7']
+    shared = len({os.path.dirname(file) for file in files}) == 1
+    stated = [os.path.basename(file) if shared else file for file in files]
+    assert [s.file for s in sources] == [*stated, 'camera7']
 
 
 @pytest.mark.parametrize(

@@ -206,16 +206,33 @@ def test_label_maps_hold_class_indices(four, tmp_path):
     assert not (tmp_path / 'out/predictions.json').exists()
 
 
-def test_outputs_lie_in_folders_as_their_inputs(tmp_path):
-    for name in ('a/1.png', 'b/1.png'):
-        (tmp_path / 'in' / name).parent.mkdir(parents=True)
+@pytest.mark.parametrize('segments', [False, True])
+def test_no_output_overwrites_another(segments, tmp_path):
+    """Where stems are alike, outputs lie in folders as their inputs, with suffixes where needed."""
+    names = ('a/1.png', 'b/1.png', 'b/1.bmp', 'c/2.png')
+    for name in names:
+        (tmp_path / 'in' / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new('RGB', (4, 4)).save(tmp_path / 'in' / name)
+    (tmp_path / 'in/broken.jpg').write_bytes(b'no image')
     sources = expand([str(tmp_path / 'in')])
-    predictor = Told([label_sample([[0]]), label_sample([[1]])], ('a', 'b'), segments=True)
-    predict(predictor, sources, tmp_path / 'out')
-    for name, label in (('a/1', 0), ('b/1', 1)):
-        assert np.asarray(Image.open(tmp_path / f'out/labels/{name}.png')) == label
-        assert (tmp_path / f'out/pictures/{name}.jpg').is_file()
+    assert [s.file for s in sources] == ['a/1.png', 'b/1.bmp', 'b/1.png', 'broken.jpg', 'c/2.png']
+    samples = [
+        label_sample([[i]]) if segments else objects([[0, 0, 2, 2]], [0.9], [i]) for i in range(4)
+    ]
+    out = tmp_path / 'out'
+    predictor = Told(samples, 'abcd', segments=segments)
+    assert predict(predictor, sources, out) == (4, ['broken.jpg'])
+    labels = {'a/1': 0, 'b/1.bmp': 1, 'b/1.png': 2, '2': 3}
+    for kind, suffix in [('pictures', 'jpg')] + [('labels', 'png')] * segments:
+        found = {str(p.relative_to(out / kind)) for p in (out / kind).rglob(f'*.{suffix}')}
+        assert found == {f'{name}.{suffix}' for name in labels}
+    if segments:
+        for name, label in labels.items():
+            assert np.asarray(Image.open(out / f'labels/{name}.png')) == label
+    else:
+        results = json.loads((out / 'predictions.json').read_text())
+        assert [r['file_name'] for r in results] == ['a/1.png', 'b/1.bmp', 'b/1.png', 'c/2.png']
+        assert [r['category'] for r in results] == list('abcd')
 
 
 def test_a_videos_objects_have_images_of_their_own(tmp_path):
