@@ -26,18 +26,17 @@ def step(model: FasterViT, image: torch.Tensor) -> dict[str, torch.Tensor]:
     return {name: p.grad for name, p in model.named_parameters()}
 
 
-@pytest.mark.parametrize(('with_cp', 'dynamic'), [(False, True), (True, False)])
-def test_a_compiled_backbone_is_trained(with_cp, dynamic):
+@pytest.mark.parametrize('with_cp', [False, True])
+def test_a_compiled_backbone_is_trained(with_cp):
     torch.manual_seed(0)
     arch = dict(TINY, layer_scale=0.5, do_propagation=True, drop_path_rate=0.3)
     eager = FasterViT(arch, out_indices=(2,), with_cp=with_cp)
     eager.init_weights()
     compiled, image = copy.deepcopy(eager), torch.randn(2, 3, 96, 130)
     # with fullgraph=True: a break in the graph is an error
-    compile_backbones(compiled, backend='eager', dynamic=dynamic)
-    if dynamic:
-        with torch.no_grad():
-            compiled.eval()(image)
+    compile_backbones(compiled, backend='eager', dynamic=False)  # quicker for one size
+    with torch.no_grad():
+        compiled.eval()(image)
     expected, found = step(eager.train(), image), step(compiled.train(), image)
     for name, gradient in expected.items():
         scale = gradient.abs().max()
