@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import ArgumentError
 from .ade_reading import read_ade, read_ade_evaluation
@@ -16,19 +18,66 @@ from .layouts import (
 )
 from .reading import Progress, Reading
 
-NO_COCO = (
-    'has no annotation file in COCO format (JSON with images, annotations and categories), which a '
-    'detector needs'
-)
-NO_ADE = 'has no images/training and annotations/training (or train), which a segmentor needs'
 NEITHER = (
     "is neither in COCO's layout (a JSON file with images, annotations and categories) nor in "
     "ADE20K's (images/training and annotations/training)"
 )
 
+# of a folder, what is known of label 0, and a wrapper of loops; None: it is not in that layout
+Read = Callable[[Path, bool | None, Progress], Reading | None]
+
+
+def _coco(folder: Path, ignore_zero: bool | None, progress: Progress) -> Reading | None:
+    found = find_coco(folder)
+    return found and read_coco(folder, found, progress)
+
+
+def _coco_evaluation(folder: Path, ignore_zero: bool | None, progress: Progress) -> Reading | None:
+    found = find_coco_evaluation(folder)
+    return found and read_coco_evaluation(folder, found, progress)
+
+
+def _ade(folder: Path, ignore_zero: bool | None, progress: Progress) -> Reading | None:
+    found = find_ade(folder)
+    return found and read_ade(folder, found, ignore_zero, progress)
+
+
+def _ade_evaluation(folder: Path, ignore_zero: bool | None, progress: Progress) -> Reading | None:
+    found = find_ade_evaluation(folder)
+    return found and read_ade_evaluation(folder, found, ignore_zero, progress)
+
+
+class Layout(NamedTuple):
+    """How folders of one layout are read; another data format is one more of these.
+
+    Attributes:
+        read: everything in the folder.
+        read_for_evaluation: what a model is evaluated on.
+        missing: what to say of a folder that is not in this layout.
+    """
+
+    read: Read
+    read_for_evaluation: Read
+    missing: str
+
+
+LAYOUTS = {
+    'COCO': Layout(
+        _coco,
+        _coco_evaluation,
+        'has no annotation file in COCO format (JSON with images, annotations and categories), '
+        'which a detector needs',
+    ),
+    'ADE': Layout(
+        _ade,
+        _ade_evaluation,
+        'has no images/training and annotations/training (or train), which a segmentor needs',
+    ),
+}
+
 
 def layout_of(folder: Path) -> str:
-    """'COCO' or 'ADE', by what lies in ``folder``.
+    """The name in `LAYOUTS` of what lies in ``folder``.
 
     Raises:
         ArgumentError: neither.
@@ -56,7 +105,7 @@ def read_folder(
 
     Args:
         folder: of labelled images.
-        layout: 'COCO' or 'ADE'; None: whichever it has.
+        layout: name in `LAYOUTS`; None: whichever it has.
         ignore_zero: label 0 of label maps means "unlabelled"; None: told from classes.txt, see
             `ade.class_names`.
         progress: wraps each loop over images, such as tqdm.
@@ -65,15 +114,11 @@ def read_folder(
         ArgumentError: the folder is not in that layout, or an annotation file is broken.
         FileError: annotations without their images.
     """
-    if (layout or layout_of(folder)) == 'COCO':
-        coco = find_coco(folder)
-        if coco is None:
-            raise ArgumentError(f'{folder} {NO_COCO}')
-        return read_coco(folder, coco, progress)
-    ade = find_ade(folder)
-    if ade is None:
-        raise ArgumentError(f'{folder} {NO_ADE}')
-    return read_ade(folder, ade, ignore_zero, progress)
+    kind = LAYOUTS[layout or layout_of(folder)]
+    reading = kind.read(folder, ignore_zero, progress)
+    if reading is None:
+        raise ArgumentError(f'{folder} {kind.missing}')
+    return reading
 
 
 def read_for_evaluation(
@@ -90,19 +135,15 @@ def read_for_evaluation(
 
     Args:
         folder: as in `read_folder`.
-        layout: 'COCO' or 'ADE'.
+        layout: name in `LAYOUTS`.
         ignore_zero: as in `read_folder`.
         progress: as in `read_folder`.
 
     Raises:
         As `read_folder`.
     """
-    if layout == 'COCO':
-        coco = find_coco_evaluation(folder)
-        if coco is None:
-            raise ArgumentError(f'{folder} {NO_COCO}')
-        return read_coco_evaluation(folder, coco, progress)
-    ade = find_ade_evaluation(folder)
-    if ade is None:
-        raise ArgumentError(f'{folder} {NO_ADE}')
-    return read_ade_evaluation(folder, ade, ignore_zero, progress)
+    kind = LAYOUTS[layout]
+    reading = kind.read_for_evaluation(folder, ignore_zero, progress)
+    if reading is None:
+        raise ArgumentError(f'{folder} {kind.missing}')
+    return reading

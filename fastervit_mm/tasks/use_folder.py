@@ -131,7 +131,7 @@ def _look(
     used, lines = read(cfg, folder, ignore_zero)
     seconds = time.perf_counter() - start
     line = (
-        f'--data {folder} is not what the config reads ({reason}): all of it was read (in '
+        f'--data {folder} is not what the config reads ({reason}): it was looked through (in '
         f'{seconds:.1f} s), and the labels that are used are in {cfg.work_dir}/data'
     )
     return used, [line, *lines]

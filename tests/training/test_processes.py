@@ -1,0 +1,130 @@
+"""Starting the processes of a launcher, and what one of them does alone."""
+
+import pytest
+from mmengine.config import Config
+
+from fastervit_mm.errors import ArgumentError
+from fastervit_mm.training import processes
+from fastervit_mm.training.processes import (
+    end_processes,
+    has_accelerator,
+    in_main_process,
+    say,
+    start_processes,
+)
+from fastervit_mm.training.schedule import fit_schedule
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What was called to start processes, in order."""
+    calls = []
+
+    def note(name):
+        return lambda *args, **options: calls.append((name, *args, options))
+
+    monkeypatch.setattr(processes, 'set_multi_processing', note('settings'))
+    monkeypatch.setattr(processes, 'init_dist', note('mmengine'))
+    monkeypatch.setattr('torch.distributed.init_process_group', note('torch'))
+    return calls
+
+
+def on(device, monkeypatch):
+    monkeypatch.setattr(processes, 'get_device', lambda: device)
+
+
+def a_config(launcher, **more):
+    env = dict(mp_cfg=dict(mp_start_method='fork'), dist_cfg=dict(backend='nccl', timeout=60))
+    return Config(dict(launcher=launcher, env_cfg=env, **more))
+
+
+@pytest.mark.parametrize(
+    'device, known', [('cuda', True), ('npu', True), ('mlu', True), ('musa', True), ('cpu', False)]
+)
+def test_accelerators(device, known, monkeypatch):
+    on(device, monkeypatch)
+    assert has_accelerator() is known
+
+
+@pytest.mark.parametrize('launcher', ['pytorch', 'slurm', 'mpi'])
+def test_every_launcher_is_started_as_the_runner_would(launcher, started, monkeypatch):
+    """The start method of workers first: mmengine's start would choose another one."""
+    on('cuda', monkeypatch)
+    start_processes(a_config(launcher))
+    assert started == [
+        ('settings', dict(mp_start_method='fork', distributed=True)),
+        ('mmengine', launcher, dict(backend='nccl', timeout=60)),
+    ]
+
+
+def test_settings_may_be_missing(started, monkeypatch):
+    on('cuda', monkeypatch)
+    start_processes(Config(dict(launcher='slurm')))
+    assert started == [('settings', dict(distributed=True)), ('mmengine', 'slurm', {})]
+
+
+def test_deepspeed_is_told_of_the_start(started, monkeypatch):
+    on('cuda', monkeypatch)
+    start_processes(a_config('pytorch', strategy=dict(type='DeepSpeedStrategy')))
+    options = dict(backend='nccl', timeout=60, init_backend='deepspeed')
+    assert started[-1] == ('mmengine', 'pytorch', options)
+    start_processes(a_config('pytorch', strategy=dict(type='DDPStrategy')))
+    assert 'init_backend' not in started[-1][-1]
+
+
+def test_cpus_meet_by_gloo(started, monkeypatch):
+    """The start of mmengine would select a CUDA device."""
+    on('cpu', monkeypatch)
+    start_processes(a_config('pytorch'))
+    assert started[-1] == ('torch', dict(backend='gloo')) and len(started) == 2
+
+
+@pytest.mark.parametrize('launcher', ['slurm', 'mpi'])
+def test_other_launchers_need_accelerators(launcher, started, monkeypatch):
+    on('cpu', monkeypatch)
+    with pytest.raises(ArgumentError) as caught:
+        start_processes(a_config(launcher))
+    assert str(caught.value) == (
+        f'--launcher {launcher} needs accelerators; on CPUs use --launcher pytorch (torchrun)'
+    )
+
+
+def test_one_process_and_a_started_run_stay(started, monkeypatch):
+    on('cuda', monkeypatch)
+    start_processes(a_config('none'))
+    start_processes(Config({}))
+    monkeypatch.setattr(processes, 'is_distributed', lambda: True)
+    start_processes(a_config('slurm'))
+    assert started == []
+
+
+def test_ranks_of_the_environment_are_not_believed(monkeypatch, capsys):
+    """A launcher may set them for another purpose, or not yet."""
+    monkeypatch.setenv('RANK', '3')
+    monkeypatch.setenv('WORLD_SIZE', '4')
+    say('spoken')
+    assert capsys.readouterr().out == 'spoken\n'
+    cfg = Config(
+        dict(
+            train_dataloader=dict(batch_size=2),
+            train_cfg=dict(max_epochs=1),
+            param_scheduler=[],
+            default_hooks={},
+        )
+    )
+    assert fit_schedule(cfg, images=20, epochs=3, iters=None) == 30
+    monkeypatch.setattr('fastervit_mm.training.schedule.get_world_size', lambda: 4)
+    assert fit_schedule(cfg, images=20, epochs=3, iters=None) == 9
+
+
+def test_other_processes_are_silent(monkeypatch, capsys):
+    monkeypatch.setattr(processes, 'is_main_process', lambda: False)
+    say('spoken')
+    assert capsys.readouterr().out == ''
+
+
+def test_alone_there_is_nobody_to_wait_for():
+    assert in_main_process(lambda: 5) == 5
+    with pytest.raises(KeyError):
+        in_main_process(lambda: {}['missing'])
+    end_processes()
