@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from torch import nn
 
 from fastervit_mm.benchmark.subjects import Subject, parse_subject
-from fastervit_mm.tasks.base import Task
 from fastervit_mm.data.reading import Reading
+from fastervit_mm.tasks.base import Task
 
 INFER = Task(8, 10, 2, 'fp32', 'infer', 'cpu')
 TRAIN = INFER._replace(mode='train')

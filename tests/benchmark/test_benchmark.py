@@ -9,8 +9,8 @@ from PIL import Image
 
 from fastervit_mm import VARIANTS, FasterViT
 from fastervit_mm.benchmark.subjects import parse_subject
-from fastervit_mm.tasks.base import Task
 from fastervit_mm.benchmark.timing import MATRIX_SIDE, measure
+from fastervit_mm.tasks.base import Task
 from fastervit_mm.variants import Variant
 from tests.helpers import SMALL, call_tool
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from fastervit_mm.benchmark.subjects import parse_subject
-from fastervit_mm.tasks.base import Task
 from fastervit_mm.errors import ArgumentError
+from fastervit_mm.tasks.base import Task
 from tests.benchmark.stand_ins import reading
 from tests.helpers import ROOT
 

@@ -10,9 +10,17 @@ from torch import nn
 
 from fastervit_mm import VARIANTS
 from fastervit_mm.benchmark import subjects
-from fastervit_mm.benchmark.subjects import CHANGES, DTYPES, IMAGENET_TOP1, Subject, parse_subject, published_accuracy, read_subjects
-from fastervit_mm.tasks.base import Task
+from fastervit_mm.benchmark.subjects import (
+    CHANGES,
+    DTYPES,
+    IMAGENET_TOP1,
+    Subject,
+    parse_subject,
+    published_accuracy,
+    read_subjects,
+)
 from fastervit_mm.errors import ArgumentError
+from fastervit_mm.tasks.base import Task
 from tests.benchmark.stand_ins import INFER
 
 CASCADE = 'configs/detection/cascade_fastervit_2_3x.py'

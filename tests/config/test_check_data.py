@@ -5,8 +5,8 @@ import json
 import pytest
 from mmengine.config import Config
 
-from fastervit_mm.errors import ArgumentError, FileError
 from fastervit_mm.config.data_sets import LOADERS, check_data, dataset_classes
+from fastervit_mm.errors import ArgumentError, FileError
 
 COCO_REMEDY = 'get COCO 2017 from cocodataset.org'
 REMEDY = 'name another folder in that layout with --data FOLDER'

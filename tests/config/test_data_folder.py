@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from fastervit_mm.errors import ArgumentError, FileError
 from fastervit_mm.config.data_sets import (
     EVALUATORS,
     LOADERS,
@@ -17,6 +16,7 @@ from fastervit_mm.config.data_sets import (
     point_to_folder,
     read_categories,
 )
+from fastervit_mm.errors import ArgumentError, FileError
 from tests.helpers import ROOT
 
 

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fastervit_mm.data.adapt import fit_to_folder
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
-
-from fastervit_mm.data.adapt import fit_to_folder
 
 RED, BLUE, GREY = (250, 0, 0), (0, 0, 250), (90, 90, 90)
 ORIENTATION = 0x0112  # EXIF

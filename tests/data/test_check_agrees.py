@@ -3,9 +3,9 @@
 import shutil
 
 import pytest
+from fastervit_mm.data.check import check_folder
 
 from fastervit_mm.errors import UserError
-from fastervit_mm.data.check import check_folder
 from tests.data.folders import (
     coco_content,
     cut_short,

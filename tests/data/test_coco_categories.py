@@ -3,10 +3,10 @@
 import json
 
 import pytest
-
-from fastervit_mm.errors import ArgumentError
 from fastervit_mm.data.check import check_folder
+
 from fastervit_mm.data.coco import category_names
+from fastervit_mm.errors import ArgumentError
 from tests.data.folders import (
     coco_content,
     detector,

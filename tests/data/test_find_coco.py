@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from fastervit_mm.errors import ArgumentError, FileError
 from fastervit_mm.data.layouts import CocoLayout, CocoSplit, find_coco
+from fastervit_mm.errors import ArgumentError, FileError
 from tests.data.folders import coco_content, write_coco, write_image
 
 CHOICES = [  # names of annotation files, which is for training, which for validation

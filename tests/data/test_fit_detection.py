@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from fastervit_mm.data.adapt import fit_to_folder
 from mmengine.config import Config
 
 from fastervit_mm.errors import ArgumentError
-from fastervit_mm.data.adapt import fit_to_folder
 from fastervit_mm.training.schedule import training_images
 from tests.data.folders import (
     BLUE,

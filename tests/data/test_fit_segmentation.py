@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+from fastervit_mm.data.adapt import fit_to_folder
 from PIL import Image
 
 from fastervit_mm.errors import ArgumentError
-from fastervit_mm.data.adapt import fit_to_folder
 from tests.data.folders import (
     BLUE,
     RED,

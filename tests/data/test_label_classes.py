@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from fastervit_mm.data.check import check_folder
 
 from fastervit_mm.errors import ArgumentError
-from fastervit_mm.data.check import check_folder
 from tests.data.folders import fit, innermost, read, segmentor, write_ade
 
 CASES = [  # labels, classes.txt, --ignore-zero, classes, whether 0 is unlabelled

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fastervit_mm.data.check import check_folder
 from PIL import Image
 
 from fastervit_mm.errors import ArgumentError
-from fastervit_mm.data.check import check_folder
 from tests.data.folders import (
     cut_short,
     fit,

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from fastervit_mm.errors import ArgumentError
 from fastervit_mm.data.layouts import read_annotations
+from fastervit_mm.errors import ArgumentError
 from tests.data.folders import coco_content
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from fastervit_mm.data.check import check_folder
 from PIL import Image
 
 from fastervit_mm.errors import ArgumentError
-from fastervit_mm.data.check import check_folder
 from tests.data.folders import (
     ORIENTATION,
     coco_content,

@@ -4,8 +4,8 @@ import pytest
 from torch import nn
 
 from fastervit_mm import FasterViT
-from fastervit_mm.inference.compiling import compile_backbones
 from fastervit_mm.errors import ArgumentError
+from fastervit_mm.inference.compiling import compile_backbones
 from tests.helpers import SMALL
 from tests.logged import logged
 

@@ -46,7 +46,9 @@ def test_fused_maps_are_the_same(changes, size):
 
 def test_it_says_what_it_fused(monkeypatch):
     lines = []
-    monkeypatch.setattr('fastervit_mm.inference.fusing.print_log', lambda line, logger: lines.append(line))
+    monkeypatch.setattr(
+        'fastervit_mm.inference.fusing.print_log', lambda line, logger: lines.append(line)
+    )
     fuse(trained(arch=dict(layer_scale=0.3)))
     (told,) = lines
     assert '8 BatchNorm layers into convolutions' in told  # stem 2, three conv blocks 2 each

@@ -9,8 +9,8 @@ from torch import nn
 
 from fastervit_mm import FasterViT, fuse
 from fastervit_mm.errors import ArgumentError
-from fastervit_mm.network.token_linear import TokenLinear
 from fastervit_mm.network.hierarchical_attention import Attention
+from fastervit_mm.network.token_linear import TokenLinear
 from tests.logged import logged
 
 TINY = dict(dim=16, in_dim=8, depths=(1, 2, 3, 2), num_heads=(1, 1, 2, 2))

@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from fastervit_mm.errors import ArgumentError, FileError
 from fastervit_mm.weights.released_dino import (
     COCO_IDS,
     check_complete,
@@ -14,7 +15,6 @@ from fastervit_mm.weights.released_dino import (
     our_classes,
     our_name,
 )
-from fastervit_mm.errors import ArgumentError, FileError
 from tests.helpers import call_tool
 
 # COCO's 80 categories: ids of 12 street sign, 26 hat, 29 shoe, 30 eye glasses, 45 plate, 66 mirror,

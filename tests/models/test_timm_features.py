@@ -9,8 +9,8 @@ from timm.layers import DropPath, LayerNorm2d
 from torch import nn
 
 from fastervit_mm.errors import ArgumentError, FileError
-from fastervit_mm.registry import MODELS
 from fastervit_mm.models.timm_features import TimmFeatures
+from fastervit_mm.registry import MODELS
 from tests.logged import logged
 
 NAME = 'test_convnext'  # 0.2 million parameters; channels 24, 32, 48, 64

@@ -7,10 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fastervit_mm import FasterViT, backbone
+from fastervit_mm import FasterViT
 from fastervit_mm.errors import ArgumentError
+from fastervit_mm.network import backbone
 from fastervit_mm.network.stages import ConvStage
-from fastervit_mm.network.windows import room_for_windows
+from fastervit_mm.network.windows import pad_for_windows
 from tests.helpers import SMALL
 
 
@@ -182,8 +183,8 @@ def test_what_is_done_otherwise_in_compiled_code_gives_the_same_maps(monkeypatch
         eager = model(x)
         monkeypatch.setattr(torch.compiler, 'is_compiling', lambda: True)
         assert all(map(torch.allclose, model(x), eager))
-    assert room_for_windows(torch.ones(1, 1, 7, 15), 7).shape == (1, 1, 13, 21)
-    assert room_for_windows(torch.ones(1, 1, 7, 15), 7).sum() == 7 * 15
+    assert pad_for_windows(torch.ones(1, 1, 7, 15), 7).shape == (1, 1, 13, 21)
+    assert pad_for_windows(torch.ones(1, 1, 7, 15), 7).sum() == 7 * 15
 
 
 def test_every_backbone_of_a_model_is_found():

@@ -13,8 +13,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from fastervit_mm.errors import ArgumentError
 from fastervit_mm.data.drawn_shapes import CLASSES
+from fastervit_mm.errors import ArgumentError
 from fastervit_mm.prediction import Frame, Source, expand, predict
 from fastervit_mm.tasks.detection import coco_results
 from fastervit_mm.tasks.segmentation import label_map

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from fastervit_mm.data.check import check_folder
 from PIL import Image
 
 from fastervit_mm.errors import ArgumentError
-from fastervit_mm.data.check import check_folder
 from tests.report.folders import ORANGE, write_ade, write_coco, write_image
 
 RED, BLUE, GREEN = (242, 60, 60), (60, 113, 242), (166, 242, 60)  # of classes 0, 1, 2

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fastervit_mm.data.check import DataCheck, check_folder
 from PIL import Image
 
-from fastervit_mm.data.check import DataCheck, check_folder
-from fastervit_mm.data.reading import Sample
 from fastervit_mm.data.findings import Findings
+from fastervit_mm.data.reading import Sample
 from fastervit_mm.report.data_page import data_page
 from tests.report.folders import write_ade, write_coco
 from tests.report.pages import pictures, sections, tables

@@ -5,18 +5,18 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from mmdet.evaluation import DumpDetResults
-from mmengine.config import Config
-from pycocotools.coco import COCO
-
-from fastervit_mm.errors import ArgumentError, FileError
-from fastervit_mm.data.drawn_shapes import CLASSES
 from fastervit_mm.tasks.evaluation import (
     draw_predictions,
     evaluate_file,
     keep_predictions,
     use_tta,
 )
+from mmdet.evaluation import DumpDetResults
+from mmengine.config import Config
+from pycocotools.coco import COCO
+
+from fastervit_mm.data.drawn_shapes import CLASSES
+from fastervit_mm.errors import ArgumentError, FileError
 
 
 def a_config(scope, **more):

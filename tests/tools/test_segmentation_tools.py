@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from tests.helpers import ROOT, few, run_tool
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
+
+from tests.helpers import ROOT, few, run_tool
 
 SHAPES = 'configs/segmentation/upernet_fastervit_shapes.py'
 ADE = 'configs/segmentation/upernet_fastervit_0_160k.py'

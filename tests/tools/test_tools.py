@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from tests.helpers import ROOT, few
 from tests.helpers import run_tool as run
 

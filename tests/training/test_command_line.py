@@ -4,13 +4,19 @@ import argparse
 import sys
 
 import pytest
+from fastervit_mm.config.run_config import check_checkpoint, check_host_library, read_config
 from mmengine.config import Config
 
-from fastervit_mm.errors import ArgumentError, FileError
 from fastervit_mm.config.reading import add_common_options, load_config
-from fastervit_mm.config.run_config import check_checkpoint, check_host_library, read_config
+from fastervit_mm.errors import ArgumentError, FileError
 from fastervit_mm.training.processes import say
-from fastervit_mm.training.runner import has_checkpoint, request_amp, request_auto_scale_lr, request_resume, request_tensorboard
+from fastervit_mm.training.runner import (
+    has_checkpoint,
+    request_amp,
+    request_auto_scale_lr,
+    request_resume,
+    request_tensorboard,
+)
 
 CONFIG = """
 default_scope = 'mmdet'

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from fastervit_mm import VARIANTS, FasterViT
+from fastervit_mm.variants import WEIGHTS_URL
 from fastervit_mm.weights.download import fetch
 from fastervit_mm.weights.published import recognise_variant
 from fastervit_mm.weights.safe_loading import load_file
-from fastervit_mm.variants import WEIGHTS_URL
 from tests.helpers import SMALL, published_tensor
 
 
@@ -44,7 +44,9 @@ def pretrained(path, **kwargs) -> FasterViT:
 
 def test_a_published_file_loads_and_every_entry_is_accounted_for(published_file, monkeypatch):
     lines = []
-    monkeypatch.setattr('fastervit_mm.weights.published.print_log', lambda text, **_: lines.append(text))
+    monkeypatch.setattr(
+        'fastervit_mm.weights.published.print_log', lambda text, **_: lines.append(text)
+    )
     model = pretrained(published_file)
     entries = load_file(published_file)['state_dict']
     assert all(
@@ -149,7 +151,9 @@ def test_files_that_are_no_checkpoints(tmp_path):
 def test_urls_are_fetched_once_and_the_licence_is_named(tmp_path, monkeypatch):
     fetched, lines = [], []
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    monkeypatch.setattr('fastervit_mm.weights.published.print_log', lambda text, **_: lines.append(text))
+    monkeypatch.setattr(
+        'fastervit_mm.weights.download.print_log', lambda text, **_: lines.append(text)
+    )
 
     def download(url, path):
         fetched.append(url)

@@ -12,10 +12,10 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from fastervit_mm import VARIANTS
+from fastervit_mm.errors import FileError
+from fastervit_mm.variants import WEIGHTS_URL
 from fastervit_mm.weights.download import fetch
 from fastervit_mm.weights.safe_loading import load_file
-from fastervit_mm.errors import ArgumentError, FileError
-from fastervit_mm.variants import WEIGHTS_URL
 from tests.logged import logged
 
 ELSEWHERE = 'https://example.org/models/a.pth'
@@ -43,7 +43,7 @@ class Called:
 
 def refused(content, path: Path) -> str:
     torch.save(content, path)
-    with pytest.raises(ArgumentError) as caught:
+    with pytest.raises(FileError) as caught:
         load_file(path)
     return str(caught.value)
 
@@ -109,13 +109,13 @@ def test_a_missing_file_and_a_broken_one(tmp_path):
     with pytest.raises(FileError):
         load_file(tmp_path)
     (tmp_path / 'b.pth').write_bytes(b'not a checkpoint')
-    with pytest.raises(ArgumentError) as caught:
+    with pytest.raises(FileError) as caught:
         load_file(tmp_path / 'b.pth')
     told = str(caught.value)
     assert told.startswith(f'checkpoint {tmp_path / "b.pth"} cannot be loaded (UnpicklingError): ')
     assert told.endswith('; is it a complete PyTorch checkpoint?') and '\n' not in told
     (tmp_path / 'c.pth').write_bytes(b'')
-    with pytest.raises(ArgumentError, match=r'cannot be loaded \(EOFError\): \S+'):
+    with pytest.raises(FileError, match=r'cannot be loaded \(EOFError\): \S+'):
         load_file(tmp_path / 'c.pth')
 
 
@@ -126,7 +126,7 @@ def test_an_error_without_words_is_named_by_its_kind(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, 'load', fail)
     (tmp_path / 'a.pth').touch()
     expected = r'cannot be loaded \(RuntimeError\): RuntimeError\(\); is it'
-    with pytest.raises(ArgumentError, match=expected):
+    with pytest.raises(FileError, match=expected):
         load_file(tmp_path / 'a.pth')
 
 
