@@ -48,6 +48,7 @@ class AdeReading(Reading):
 
     layout: ClassVar[str] = 'ADE'
     unit: ClassVar[str] = 'labelled pixels'
+    short_unit: ClassVar[str] = 'pixels'
 
     named: bool
     ignore_zero: bool

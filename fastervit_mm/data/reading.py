@@ -45,10 +45,12 @@ class Reading(ABC):
         findings: of each split that was read.
         layout: of the folder.
         unit: what the instances of a class are.
+        short_unit: the same in one word, for the axis of a figure.
     """
 
     layout: ClassVar[str]
     unit: ClassVar[str]
+    short_unit: ClassVar[str]
 
     folder: Path
     classes: tuple[str, ...]

@@ -15,7 +15,8 @@ from pycocotools.cocoeval import COCOeval
 
 from fastervit_mm.data.drawn_shapes import CLASSES
 from fastervit_mm.errors import ArgumentError
-from fastervit_mm.prediction import Frame, Source, expand, predict
+from fastervit_mm.prediction import Frame, Source, expand, image_entry, predict
+from fastervit_mm.tasks import TASKS
 from fastervit_mm.tasks.detection import coco_results
 from fastervit_mm.tasks.segmentation import label_map
 
@@ -41,7 +42,8 @@ class Told:
     """
 
     def __init__(self, samples, classes, segments=False):
-        self.samples, self.classes, self.segments = iter(samples), classes, segments
+        self.samples, self.classes = iter(samples), classes
+        self.task = TASKS['segmentation' if segments else 'detection']
         self.asked, self.drawn = [], []
 
     def __call__(self, images):
@@ -60,7 +62,7 @@ PHOTO = Frame('a', 'x/a.jpg', None)
 
 
 def test_objects_in_cocos_format_by_hand():
-    results = coco_results(SAMPLE, PHOTO, 7, ('cat', 'dog', 'cow'), 0.5)
+    results = coco_results(SAMPLE, image_entry(PHOTO, 7), ('cat', 'dog', 'cow'), 0.5)
     assert json.loads(json.dumps(results)) == [
         dict(
             image_id=7,
@@ -82,21 +84,23 @@ def test_objects_in_cocos_format_by_hand():
 
 
 def test_objects_of_a_video_have_their_frame():
-    (result,) = coco_results(SAMPLE, Frame('v_000005', 'v.avi', None, 5), 9, 'abc', 0.6)
+    frame = Frame('v_000005', 'v.avi', None, 5)
+    (result,) = coco_results(SAMPLE, image_entry(frame, 9), 'abc', 0.6)
     assert (result['file_name'], result['image_id'], result['frame']) == ('v.avi', 9, 5)
 
 
 def test_masks_are_run_lengths_of_the_whole_image():
     mask = np.zeros((3, 5), bool)
     mask[0, 1:4] = mask[2, 4] = True
-    (result,) = coco_results(objects([[1, 0, 5, 3]], [0.9], [0], [mask]), PHOTO, 1, ('a',), 0.3)
+    sample = objects([[1, 0, 5, 3]], [0.9], [0], [mask])
+    (result,) = coco_results(sample, image_entry(PHOTO, 1), ('a',), 0.3)
     rle = json.loads(json.dumps(result))['segmentation']
     assert rle['size'] == [3, 5]
     assert (coco_mask.decode(rle) == mask).all()
 
 
 def test_no_object_no_result():
-    assert coco_results(objects([], [], []), PHOTO, 1, ('a',), 0.0) == []
+    assert coco_results(objects([], [], []), image_entry(PHOTO, 1), ('a',), 0.0) == []
 
 
 def truth_of(coco, name):

@@ -13,6 +13,7 @@ from mmengine.structures import InstanceData, PixelData
 from fastervit_mm.errors import ArgumentError, FileError
 from fastervit_mm.pictures import draw_labels, draw_objects
 from fastervit_mm.prediction import Predictor
+from fastervit_mm.tasks import TASKS
 
 NAMES = ('cat', 'dog')
 
@@ -58,7 +59,7 @@ def test_the_host_library_gets_config_weights_and_device(scope, device, given, m
     assert isinstance(options['model'], Config) and options.pop('model').mark == 3
     quiet = dict(show_progress=False) if scope == 'mmdet' else {}
     assert options == dict(weights=make.weights, device=given, scope=scope, **quiet)
-    assert predictor.segments == (scope == 'mmseg')
+    assert predictor.task is TASKS['segmentation' if scope == 'mmseg' else 'detection']
     assert predictor.classes == NAMES
 
 

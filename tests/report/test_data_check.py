@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from fastervit_mm.data.check import check_folder
 from PIL import Image
 
+from fastervit_mm.data.folder import read_folder
 from fastervit_mm.errors import ArgumentError
 from tests.report.folders import ORANGE, write_ade, write_coco, write_image
 
@@ -39,7 +39,7 @@ def coco(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def coco_check(coco):
-    return check_folder(coco)
+    return read_folder(coco)
 
 
 def test_objects_of_each_class_and_split(coco_check, coco):
@@ -82,14 +82,14 @@ def test_three_examples_of_each_problem(tmp_path):
     write_coco(
         tmp_path, 'train', names, [(n, 1, (2, 2, 9, 9)) for n in ('0.png', '1.png')], {1: 'a'}
     )
-    *_, (_, rows) = check_folder(tmp_path).tables()
+    *_, (_, rows) = read_folder(tmp_path).tables()
     assert [(row[:2], row[4]) for row in rows] == [(['training', 4], '2.png, 3.png, 4.png')]
 
 
 def test_a_folder_without_problems(tmp_path):
     images = {f'{i}.png': (20, 20) for i in range(2)}
     write_coco(tmp_path, 'train', images, [(n, 1, (2, 2, 9, 9)) for n in images], {1: 'a'})
-    *_, problems = check_folder(tmp_path).tables()
+    *_, problems = read_folder(tmp_path).tables()
     assert problems == ('problems', [['none']])
 
 
@@ -121,7 +121,7 @@ def test_problems_are_told_by_whole_names(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3
     write_image(tmp_path / 'train' / 'c.png', (20, 20), exif=exif)
-    found = {s.path.name: s.problems for s in check_folder(tmp_path).samples}
+    found = {s.path.name: s.problems for s in read_folder(tmp_path).samples}
     assert found == {
         'a.png': [],
         'aa.png': ['box of no size', 'image without annotations'],
@@ -160,7 +160,7 @@ def turned(folder, stated):
     exif[0x0112] = 6
     for name in images:
         write_image(folder / 'train' / name, (60, 40), exif=exif)
-    return check_folder(folder)
+    return read_folder(folder)
 
 
 @pytest.mark.parametrize('stated', [(60, 40), (40, 60)])
@@ -171,21 +171,21 @@ def test_photographs_are_turned_as_they_were_annotated(stated, tmp_path):
 
 def test_one_image_cannot_be_held_out(tmp_path):
     write_coco(tmp_path, 'train', {'0.png': (9, 9)}, [('0.png', 1, (2, 2, 5, 5))], {1: 'a'})
-    (reason,) = check_folder(tmp_path).fatal
+    (reason,) = read_folder(tmp_path).fatal
     assert 'has 1 usable image with annotations and there is no validation split' in reason
 
 
 def test_the_first_fault_is_enough(tmp_path):
     """No object at all: said once, without what follows from it."""
     write_coco(tmp_path, 'train', {'0.png': (9, 9), '1.png': (9, 9)}, [], {1: 'a'})
-    (reason,) = check_folder(tmp_path).fatal
+    (reason,) = read_folder(tmp_path).fatal
     assert reason.startswith('no annotation of ')
 
 
 def test_every_split_can_be_at_fault(tmp_path):
     write_coco(tmp_path, 'train', {'0.png': (9, 9)}, [('0.png', 1, (2, 2, 5, 5))], {1: 'a'})
     write_coco(tmp_path, 'val', {'0.png': (9, 9)}, [('0.png', 1, (2, 2, 5, 5))], {1: 'b'})
-    check = check_folder(tmp_path)
+    check = read_folder(tmp_path)
     assert len(check.fatal) == 1 and 'have different categories (a, b)' in check.fatal[0]
     assert check.classes == ('a', 'b') and check.class_counts() == {'a': [1, 0], 'b': [0, 1]}
 
@@ -205,7 +205,7 @@ def ade(tmp_path_factory):
 
 
 def test_pixels_of_each_class_and_split(ade):
-    check = check_folder(ade)
+    check = read_folder(ade)
     assert (check.layout, check.classes) == ('ADE', ('class 0', 'class 1', 'class 2'))
     assert check.class_counts() == {'class 0': [3, 1], 'class 1': [10, 0], 'class 2': [1, 3]}
     splits, classes, problems = check.tables()
@@ -228,9 +228,9 @@ def test_pixels_of_each_class_and_split(ade):
 
 
 def test_zero_as_unlabelled(ade):
-    check = check_folder(ade, ignore_zero=True)
+    check = read_folder(ade, ignore_zero=True)
     assert check.class_counts() == {'class 1': [10, 0], 'class 2': [1, 3]}
-    assert check_folder(ade, ignore_zero=False).classes == ('class 0', 'class 1', 'class 2')
+    assert read_folder(ade, ignore_zero=False).classes == ('class 0', 'class 1', 'class 2')
 
 
 def tinted(colour):
@@ -239,7 +239,7 @@ def tinted(colour):
 
 def test_label_maps_are_drawn_over_their_images(ade, written):
     """Each pixel as a square of 120 px; the validation's labels of its own sub-folder."""
-    check = check_folder(ade)
+    check = read_folder(ade)
     names = ['x.png', 'y.png', 'v.png']
     assert sorted(s.path.name for s in check.samples) == sorted(names)
     picture = sample(check, 'x.png').draw()
@@ -254,7 +254,7 @@ def test_label_maps_are_drawn_over_their_images(ade, written):
 
 
 def test_ignored_zeros_are_left_unpainted(ade, written):
-    picture = sample(check_folder(ade, ignore_zero=True), 'x.png').draw()
+    picture = sample(read_folder(ade, ignore_zero=True), 'x.png').draw()
     assert is_colour(picture, ORANGE)[130:, :120].all()
     assert is_colour(picture, tinted(RED), 2)[70:120, 240:].all()  # class 1 is the first
     assert [entry[0] for entry in written] == ['class 1', 'class 2']
@@ -266,31 +266,31 @@ def test_photographs_beside_label_maps_are_turned(tmp_path):
     exif[0x0112] = 6
     for i in range(2):
         write_image(tmp_path / f'images/training/{i}.jpg', (4, 2), exif=exif)
-    check = check_folder(tmp_path)
+    check = read_folder(tmp_path)
     assert [s.draw().size for s in check.samples] == [(240, 480)] * 2
     assert [s.problems for s in check.samples] == [['EXIF rotation']] * 2
 
 
 def test_one_scene_cannot_be_held_out(tmp_path):
-    (reason,) = check_folder(write_ade(tmp_path, 'training', {'x.png': MAPS['x.png']})).fatal
+    (reason,) = read_folder(write_ade(tmp_path, 'training', {'x.png': MAPS['x.png']})).fatal
     assert 'has 1 usable image and there is no validation split' in reason
 
 
 def test_a_folder_in_neither_layout(tmp_path):
     with pytest.raises(ArgumentError, match="is neither in COCO's layout .* nor in ADE20K's"):
-        check_folder(tmp_path)
+        read_folder(tmp_path)
 
 
 def test_json_beside_label_maps_and_folders_beside_annotations(ade, coco, tmp_path):
     """Label maps make ADE20K's layout, whatever JSON lies beside; empty folders do not."""
     write_ade(tmp_path / 'a', 'training', MAPS)
     (tmp_path / 'a' / 'annotations' / 'notes.json').write_text(json.dumps({}))
-    assert check_folder(tmp_path / 'a').layout == 'ADE'
+    assert read_folder(tmp_path / 'a').layout == 'ADE'
     folder = tmp_path / 'b'
     write_coco(folder, 'train', {'0.png': (9, 9)}, [('0.png', 1, (2, 2, 5, 5))], {1: 'a'})
     for part in ('images', 'annotations'):
         (folder / part / 'training').mkdir(parents=True)
-    assert check_folder(folder).layout == 'COCO'
+    assert read_folder(folder).layout == 'COCO'
 
 
 def test_progress_is_shown_once_for_each_image(ade, coco):
@@ -301,9 +301,9 @@ def test_progress_is_shown_once_for_each_image(ade, coco):
             seen.append(item)
             yield item
 
-    check_folder(coco, progress=progress)
+    read_folder(coco, progress=progress)
     assert len(seen) == 4
-    check_folder(ade, progress=progress)
+    read_folder(ade, progress=progress)
     assert len(seen) == 4 + 3 + 1
 
 
@@ -315,10 +315,10 @@ def test_pixels_are_read_wholly(tmp_path):
     for split in ('train', 'val'):
         path = tmp_path / split / '0.jpg'
         path.write_bytes(path.read_bytes()[:-800])
-    found = [f.problems for f in check_folder(tmp_path).findings]
+    found = [f.problems for f in read_folder(tmp_path).findings]
     assert [list(p) for p in found] == [['unreadable image']] * 2
     ade = write_ade(tmp_path / 'ade', 'training', {f'{i}.jpg': [[0] * 200] * 200 for i in range(4)})
     path = ade / 'images/training/0.jpg'
     path.write_bytes(path.read_bytes()[:-800])
-    (findings,) = check_folder(ade).findings
+    (findings,) = read_folder(ade).findings
     assert list(findings.problems) == ['unreadable image']

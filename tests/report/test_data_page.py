@@ -4,14 +4,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fastervit_mm.data.check import DataCheck, check_folder
 from PIL import Image
 
 from fastervit_mm.data.findings import Findings
-from fastervit_mm.data.reading import Sample
+from fastervit_mm.data.folder import read_folder
+from fastervit_mm.data.reading import Reading, Sample
 from fastervit_mm.report.data_page import data_page
 from tests.report.folders import write_ade, write_coco
 from tests.report.pages import pictures, sections, tables
+
+
+class MadeUp(Reading):
+    """A reading without a folder: one class, the findings and samples it was told."""
+
+    layout, unit, short_unit = 'COCO', 'objects', 'objects'
+
+    def __init__(self, findings, samples=()):
+        super().__init__(Path('folder'), ('a',), findings)
+        self.told = samples
+
+    def iter_samples(self):
+        return iter(self.told)
 
 
 @pytest.fixture(scope='module')
@@ -32,7 +45,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def page(folder):
-    return data_page(check_folder(folder))
+    return data_page(read_folder(folder))
 
 
 def test_headings(page, folder):
@@ -57,7 +70,7 @@ def test_the_verdict_on_good_data(page):
 
 def test_the_verdict_on_broken_data(tmp_path):
     write_coco(tmp_path, 'train', {'0.png': (9, 9)}, [], {})
-    page = data_page(check_folder(tmp_path))
+    page = data_page(read_folder(tmp_path))
     (reason,) = [line for line in page.splitlines() if 'class="bad"' in line]
     assert reason.startswith('<p class="bad">Training would fail: ')
     assert 'has no categories; add at least one no annotation of' in reason
@@ -74,7 +87,7 @@ def test_problems_with_their_remedies(page, tmp_path):
     ]
     good = {f'{i}.png': (9, 9) for i in range(2)}
     write_coco(tmp_path, 'train', good, [(n, 1, (2, 2, 5, 5)) for n in good], {1: 'a'})
-    section = sections(data_page(check_folder(tmp_path)))['Problems']
+    section = sections(data_page(read_folder(tmp_path)))['Problems']
     assert section.strip() == '<p>None found.</p>'
 
 
@@ -82,7 +95,7 @@ def test_five_examples_of_a_problem():
     findings = Findings(
         'training', sizes=[(3, 4)], problems={'grey image': [f'{i}.png' for i in range(7)]}
     )
-    page = data_page(DataCheck('folder', 'COCO', ('a',), [findings], []))
+    page = data_page(MadeUp([findings]))
     row = tables(sections(page)['Problems'])[0][1]
     assert row[1:] == ['grey image', '7', 'read as colour', '0.png, 1.png, 2.png, 3.png, 4.png']
 
@@ -100,7 +113,7 @@ def bars(axes):
 
 
 def test_the_histogram_of_classes(folder, figures):
-    page = data_page(check_folder(folder))
+    page = data_page(read_folder(folder))
     assert [p.caption for p in pictures(sections(page)['Classes'])] == ['instances of each class']
     (axes,) = figures[0].axes
     assert bars(axes) == {
@@ -114,7 +127,7 @@ def test_the_histogram_of_classes(folder, figures):
 
 def test_the_histogram_of_pixels(tmp_path, figures):
     write_ade(tmp_path, 'training', {'0.png': [[0, 1, 1]] * 2, '1.png': [[0, 0, 9]] * 2})
-    data_page(check_folder(tmp_path))
+    data_page(read_folder(tmp_path))
     (axes,) = figures[0].axes
     assert axes.get_xlabel() == 'pixels'
     counts = [to for _, _, to in bars(axes)['training']]
@@ -123,7 +136,7 @@ def test_the_histogram_of_pixels(tmp_path, figures):
 
 
 def test_sizes_and_aspects(folder, figures):
-    page = data_page(check_folder(folder))
+    page = data_page(read_folder(folder))
     caption = 'sizes and aspects of the images'
     assert [p.caption for p in pictures(sections(page)['Sizes'])] == [caption]
     left, right = figures[1].axes
@@ -145,7 +158,7 @@ def test_sizes_and_aspects(folder, figures):
 
 def test_a_split_without_usable_images_has_no_sizes():
     splits = [Findings('training', sizes=[(3, 4)]), Findings('validation')]
-    page = data_page(DataCheck('folder', 'COCO', ('a',), splits, []))
+    page = data_page(MadeUp(splits))
     assert tables(page)[0][2] == ['validation', '0', '0']
 
 
@@ -169,9 +182,7 @@ def test_the_two_dozen_worst_are_shown():
         return Sample(Path(f'folder/{i}.png'), problems, draw)
 
     samples = [sample(i) for i in range(25)]
-    page = sections(
-        data_page(DataCheck('x', 'COCO', ('a',), [Findings('training', [(3, 4)])], samples))
-    )
+    page = sections(data_page(MadeUp([Findings('training', [(3, 4)])], samples)))
     shown = pictures(page['Images with their labels, the worst first (24 of 25)'])
     assert [p.caption for p in shown[:2]] == ['0.png: grey image, EXIF rotation', '1.png']
     assert drawn == list(range(24)) and len(shown) == 24

@@ -181,7 +181,7 @@ def is_colour(pixels, colour):
 
 
 def draw(results, name):
-    (picture,) = [drawn() for _, n, drawn in results.images if n == name]
+    (picture,) = [image.draw() for image in results.images if image.name == name]
     return halves(picture, name)
 
 
@@ -248,7 +248,7 @@ def test_files_named_in_full(root, tmp_path):
     path = tmp_path / 'kept.pkl'
     path.write_bytes(pickle.dumps([prediction('d.png', [], True)]))
     (image,) = detection_results(cfg, path).images
-    assert image[:2] == (0.0, 'd.png') and image[2]().size == (968, 268)
+    assert image[:2] == (0.0, 'd.png') and image.draw().size == (968, 268)
 
 
 @pytest.mark.parametrize(
@@ -265,5 +265,5 @@ def test_images_are_turned_as_training_reads_them(pipeline, turned, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new('RGB', (40, 20), ORANGE).save(tmp_path / 'pics' / 'd.png', exif=exif)
-    (picture,) = [drawn() for _, name, drawn in results.images if name == 'd.png']
+    (picture,) = [image.draw() for image in results.images if image.name == 'd.png']
     assert picture.size == ((488, 508) if turned else (968, 268))

@@ -8,7 +8,9 @@ from mmengine.config import Config
 from PIL import Image
 
 from fastervit_mm.errors import ArgumentError, FileError
-from fastervit_mm.report import run_page as report
+from fastervit_mm.report.work_dir import is_complete
+from fastervit_mm.tasks.pipeline import image_reader
+from fastervit_mm.tasks.segmentation_results import label_map_files, segmentation_results
 
 
 def write(folder, *names, size=(6, 4), **options):
@@ -53,22 +55,22 @@ def test_report_of_label_maps_in_sub_folders(zero, tmp_path):
     cfg = segmentor(tmp_path, zero)
     cfg.test_dataloader.dataset.img_suffix = '.png'
     with pytest.raises(ArgumentError, match='no validation image that ends in .png'):
-        report.label_map_files(cfg, maps)
+        label_map_files(cfg, maps)
     cfg = segmentor(tmp_path, zero)
-    assert report.label_map_files(cfg, maps) == [maps / '1.png', maps / '2.png']
+    assert label_map_files(cfg, maps) == [maps / '1.png', maps / '2.png']
     Image.fromarray(labels + zero).save(maps / '1.png')
     with pytest.raises(FileError, match='lacks 1 of 2 label maps .such as 2.png'):
-        report.segmentation_results(cfg, maps)
+        segmentation_results(cfg, maps)
     Image.fromarray(np.zeros_like(labels) + zero).save(maps / '2.png')
-    results = report.segmentation_results(cfg, maps)
+    results = segmentation_results(cfg, maps)
     assert results.confusion.tolist() == [[24, 0], [12, 12]]
     assert [name for _, name, _ in results.images] == ['a/1', 'b/2']
     assert [score for score, _, _ in results.images] == [1, 0.25]
-    picture = results.images[0][2]()
+    picture = results.images[0].draw()
     assert picture.width > picture.height * 2  # two landscapes: as stored
     write(tmp_path / 'images/validation', 'b/1.jpg')
     with pytest.raises(ArgumentError, match='2 validation images are called 1;'):
-        report.label_map_files(cfg, maps)
+        label_map_files(cfg, maps)
 
 
 def test_an_interrupted_evaluation_is_not_complete(tmp_path):
@@ -76,11 +78,11 @@ def test_an_interrupted_evaluation_is_not_complete(tmp_path):
     checkpoint, *maps = files
     for path in files[:2]:
         path.touch()
-    assert not report.is_complete(maps, checkpoint)
+    assert not is_complete(maps, checkpoint)
     maps[1].touch()
-    assert report.is_complete(maps, checkpoint)
+    assert is_complete(maps, checkpoint)
     os.utime(maps[0], (0, 0))  # of an earlier evaluation
-    assert not report.is_complete(maps, checkpoint)
+    assert not is_complete(maps, checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +95,6 @@ def test_a_detectors_report_reads_images_as_its_config(options, size, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     write(tmp_path, '1.jpg', exif=exif)
-    read = report._image_reader(dict(pipeline=[dict(type='LoadImageFromFile', **options)]))
+    read = image_reader(dict(pipeline=[dict(type='LoadImageFromFile', **options)]))
     image = read(tmp_path / '1.jpg')
     assert image.shape[1::-1] == size and image[0, 0, 0] > 200 > 50 > image[0, 0, 2]

@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastervit_mm.report.run_page import Results, confusion_figure, image_grid, report_page
+from fastervit_mm.report.results import ImageResult, Results
+from fastervit_mm.report.run_page import confusion_figure, image_grid, report_page
 from tests.report.pages import pictures, sections, tables
 
 
-def flat(colour, size=(30, 20)):
-    return lambda: Image.new('RGB', size, colour)
+class Flat(ImageResult):
+    """An image of one colour in place of truth and prediction."""
+
+    def draw(self):
+        return self.pictures()
+
+
+def flat(score, name, colour, size=(30, 20)):
+    return Flat(score, name, lambda: Image.new('RGB', size, colour))
 
 
 def grey(image):
@@ -23,12 +31,13 @@ SCORES = [0.5, 0.1, 0.9, 0.3, 0.2, 0.8, 0.7]
 
 def seven_images() -> list:
     """Each as bright as its score is high."""
-    return [(s, f'{s}.jpg', flat((int(250 * s),) * 3)) for s in SCORES]
+    return [flat(s, f'{s}.jpg', (int(250 * s),) * 3) for s in SCORES]
 
 
 def detector(images) -> Results:
     return Results(
         ('cat', '<script>'),
+        score_name='F1 at IoU 0.5',
         head=['class', 'objects', 'bbox AP'],
         per_class=[['cat', 3, 0.25], ['<script>', 0, '–']],
         confusion=np.array([[3, 1, 0], [0, 0, 0], [0, 2, 0]]),
@@ -69,7 +78,9 @@ def test_sections_and_their_order(work_dir):
 
 
 def test_a_segmentors_images_are_ranked_by_mean_iou(work_dir):
-    results = Results(('sky', 'tree'), confusion=np.eye(2, dtype=int), images=seven_images())
+    results = Results(
+        ('sky', 'tree'), 'mean IoU', confusion=np.eye(2, dtype=int), images=seven_images()
+    )
     assert 'Worst images (mean IoU)' in report_page(work_dir, results)
 
 
@@ -100,8 +111,8 @@ def test_how_it_was_made(work_dir, tmp_path):
 
 
 def test_images_are_shown_small():
-    large = image_grid([(0.126, 'a.jpg', flat('red', size=(1800, 600)))])
-    small = image_grid([(1, '<b>.jpg', flat('red', size=(200, 600)))])
+    large = image_grid([flat(0.126, 'a.jpg', 'red', size=(1800, 600))])
+    small = image_grid([flat(1, '<b>.jpg', 'red', size=(200, 600))])
     shown = pictures(large + small)
     assert [p.image.size for p in shown] == [(900, 300), (200, 600)]
     assert [(p.caption, p.width) for p in shown] == [

@@ -6,8 +6,8 @@ import os
 import pytest
 
 from fastervit_mm.errors import FileError
-from fastervit_mm.report.run_page import curve_figures, read_curves
-from fastervit_mm.report.work_dir import find_checkpoint, find_config, is_complete
+from fastervit_mm.report.run_page import curve_figures
+from fastervit_mm.report.work_dir import find_checkpoint, find_config, is_complete, read_curves
 from tests.report.pages import pictures
 
 

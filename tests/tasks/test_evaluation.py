@@ -5,18 +5,13 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from fastervit_mm.tasks.evaluation import (
-    draw_predictions,
-    evaluate_file,
-    keep_predictions,
-    use_tta,
-)
 from mmdet.evaluation import DumpDetResults
 from mmengine.config import Config
 from pycocotools.coco import COCO
 
 from fastervit_mm.data.drawn_shapes import CLASSES
 from fastervit_mm.errors import ArgumentError, FileError
+from fastervit_mm.tasks import task_of
 
 
 def a_config(scope, **more):
@@ -33,7 +28,7 @@ def a_config(scope, **more):
 @pytest.mark.parametrize('show', [False, True])
 def test_a_detectors_hook_draws_to_a_folder_of_the_run(show):
     cfg = a_config('mmdet')
-    draw_predictions(cfg, show=show, folder='drawn', wait_time=1.5)
+    task_of(cfg).draw_predictions(cfg, show=show, folder='drawn', wait_time=1.5)
     assert cfg.default_hooks.visualization == dict(
         type='Hook', draw=True, show=show, wait_time=1.5, test_out_dir='drawn'
     )
@@ -43,7 +38,7 @@ def test_a_detectors_hook_draws_to_a_folder_of_the_run(show):
 @pytest.mark.parametrize('show', [False, True])
 def test_a_segmentors_hook_draws_every_image(show):
     cfg = a_config('mmseg')
-    draw_predictions(cfg, show=show, folder='drawn', wait_time=1.5)
+    task_of(cfg).draw_predictions(cfg, show=show, folder='drawn', wait_time=1.5)
     assert cfg.default_hooks.visualization == dict(
         type='Hook', draw=True, show=show, wait_time=1.5, interval=1
     )
@@ -53,7 +48,7 @@ def test_a_segmentors_hook_draws_every_image(show):
 @pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
 def test_drawing_in_a_window_alone_writes_nothing(scope):
     cfg = a_config(scope)
-    draw_predictions(cfg, show=True, folder=None, wait_time=2)
+    task_of(cfg).draw_predictions(cfg, show=True, folder=None, wait_time=2)
     assert 'test_out_dir' not in cfg.default_hooks.visualization
     assert 'save_dir' not in cfg.visualizer
     assert cfg.default_hooks.visualization.show is True
@@ -63,7 +58,7 @@ def test_drawing_needs_the_hook():
     cfg = a_config('mmdet')
     del cfg.default_hooks['visualization']
     with pytest.raises(ArgumentError, match='^--show and --show-dir need default_hooks.visual'):
-        draw_predictions(cfg, show=True, folder=None, wait_time=2)
+        task_of(cfg).draw_predictions(cfg, show=True, folder=None, wait_time=2)
 
 
 def with_tta(tta_type, metric, roi_head=None):
@@ -80,7 +75,7 @@ def with_tta(tta_type, metric, roi_head=None):
 
 def test_augmentation_wraps_the_model_and_replaces_the_pipeline(capsys):
     cfg = with_tta('DetTTAModel', ['bbox', 'segm'], dict(mask_head=1, mask_roi_extractor=2, b=3))
-    use_tta(cfg)
+    task_of(cfg).use_tta(cfg)
     assert cfg.model == dict(
         type='DetTTAModel',
         tta_cfg=dict(max_per_img=9),
@@ -96,7 +91,7 @@ def test_augmentation_wraps_the_model_and_replaces_the_pipeline(capsys):
 )
 def test_augmentation_keeps_what_it_can_merge(tta_type, metric, capsys):
     cfg = with_tta(tta_type, metric, dict(mask_head=1))
-    use_tta(cfg)
+    task_of(cfg).use_tta(cfg)
     assert cfg.test_evaluator.metric == metric
     assert cfg.model.module.roi_head == dict(mask_head=1)
     assert capsys.readouterr().out == ''
@@ -105,7 +100,7 @@ def test_augmentation_keeps_what_it_can_merge(tta_type, metric, capsys):
 @pytest.mark.parametrize('roi_head', [None, dict(bbox_head=1)])
 def test_augmentation_of_a_detector_without_masks(roi_head):
     cfg = with_tta('DetTTAModel', ['bbox', 'segm'], roi_head)
-    use_tta(cfg)
+    task_of(cfg).use_tta(cfg)
     assert cfg.model.module.get('roi_head') == roi_head
     assert cfg.test_evaluator.metric == 'bbox'
 
@@ -113,7 +108,7 @@ def test_augmentation_of_a_detector_without_masks(roi_head):
 def test_augmentation_of_an_evaluator_without_metrics():
     cfg = with_tta('DetTTAModel', ['bbox'])
     del cfg.test_evaluator['metric']
-    use_tta(cfg)
+    task_of(cfg).use_tta(cfg)
     assert cfg.test_evaluator == dict(type='CocoMetric')
 
 
@@ -122,21 +117,22 @@ def test_augmentation_needs_its_config(missing):
     cfg = with_tta('DetTTAModel', 'bbox')
     cfg.pop(missing)
     with pytest.raises(ArgumentError, match='^--tta needs tta_model and tta_pipeline in the con'):
-        use_tta(cfg)
+        task_of(cfg).use_tta(cfg)
 
 
 def test_a_segmentor_keeps_label_maps_beside_its_scores():
     cfg = a_config('mmseg', test_evaluator=dict(type='IoUMetric'))
-    assert keep_predictions(cfg, 'maps') is None
+    assert task_of(cfg).keep_predictions(cfg, 'maps') is None
     assert cfg.test_evaluator == dict(type='IoUMetric', output_dir='maps', keep_results=True)
 
 
 def test_a_detector_keeps_them_by_a_metric():
+    cfg = a_config('mmdet')
     for path in ('a.pkl', 'a.pickle'):
-        metric = keep_predictions(a_config('mmdet'), path)
+        metric = task_of(cfg).keep_predictions(cfg, path)
         assert isinstance(metric, DumpDetResults) and metric.out_file_path == path
     with pytest.raises(ArgumentError, match=r"^--out is 'a\.json'; .* it must end in \.pkl$"):
-        keep_predictions(a_config('mmdet'), 'a.json')
+        task_of(cfg).keep_predictions(cfg, 'a.json')
 
 
 @pytest.fixture
@@ -179,7 +175,8 @@ def kept(shapes, tmp_path):
 
 def test_kept_predictions_are_evaluated(kept, capsys):
     """The truth has AP 1."""
-    evaluate_file(*kept)
+    cfg, path = kept
+    task_of(cfg).evaluate_file(cfg, path)
     lines = capsys.readouterr().out.splitlines()
     assert 'coco/bbox_mAP: 1.0000' in lines and 'coco/bbox_mAP_50: 1.0000' in lines
 
@@ -187,7 +184,7 @@ def test_kept_predictions_are_evaluated(kept, capsys):
 def test_what_cannot_be_evaluated_is_an_error(kept):
     cfg, path = kept
     with pytest.raises(FileError, match='^--eval-only none.pkl does not exist; --out writes it$'):
-        evaluate_file(cfg, 'none.pkl')
+        task_of(cfg).evaluate_file(cfg, 'none.pkl')
     cfg.default_scope = 'mmseg'
     with pytest.raises(ArgumentError, match='^--eval-only needs the predictions of a detector;'):
-        evaluate_file(cfg, path)
+        task_of(cfg).evaluate_file(cfg, path)

@@ -12,8 +12,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from PIL import Image
 
+from fastervit_mm.config.data_sets import point_to_folder
+from fastervit_mm.report.results import ImageResult
+from fastervit_mm.tasks import task_of
 from tests.helpers import ROOT, call_tool
 from tests.report.folders import ORANGE, write_ade, write_coco
 
@@ -80,6 +84,13 @@ def tint(colour, strength):
     return (1 - strength) * np.array(ORANGE) + strength * np.array(colour)
 
 
+def images_of(demo, task, data, predictions, score=None):
+    """What the demo draws."""
+    cfg = Config.fromfile(demo.DEMOS[task].config)
+    point_to_folder(cfg, data)
+    return task_of(cfg).images(cfg, predictions, demo.SCORE if score is None else score)
+
+
 def test_pairs_of_a_detector(demo, tmp_path):
     """The truth: a square; found: a triangle in its place and a circle; one too unsure."""
     names = {1: 'circle', 2: 'square', 3: 'triangle'}
@@ -94,7 +105,8 @@ def test_pairs_of_a_detector(demo, tmp_path):
     )
     path = tmp_path / 'predictions.pkl'
     path.write_bytes(pickle.dumps([dict(img_id=101, pred_instances=found)]))
-    ((name, truth, prediction),) = demo.detection_pairs(tmp_path, path)
+    ((_, name, pictures),) = images_of(demo, 'detection', tmp_path, path)
+    truth, prediction = pictures()
     assert name == 'a.png' and truth.size == prediction.size == (480, 480)
     assert is_colour(truth, BLUE)[150:350, 100].all() and is_colour(truth, BLUE)[350, 100:300].all()
     assert is_colour(truth, tint(BLUE, 0.4))[240, 200]
@@ -103,7 +115,8 @@ def test_pairs_of_a_detector(demo, tmp_path):
     assert is_colour(prediction, RED)[150:250, 350].all()  # of score 0.5
     assert is_colour(prediction, tint(RED, 0.4))[230, 400]
     assert is_colour(prediction, ORANGE)[360:, :100].all()  # where that of 0.49 would be
-    ((_, _, surer),) = demo.detection_pairs(tmp_path, path, score=0.6)
+    ((_, _, pictures),) = images_of(demo, 'detection', tmp_path, path, score=0.6)
+    _, surer = pictures()
     assert not is_colour(surer, RED).any()
 
 
@@ -114,23 +127,24 @@ def test_pairs_of_a_segmentor(demo, tmp_path):
         path = tmp_path / 'found' / f'{name}.png'
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(np.array(rows, np.uint8)).save(path)
-    first, second = demo.segmentation_pairs(tmp_path, tmp_path / 'found')
-    assert (first[0], second[0]) == ('a.jpg', 'b.jpg')
+    images = images_of(demo, 'segmentation', tmp_path, tmp_path / 'found')
+    assert [image.name for image in images] == ['a', 'b']
+    first, second = (image.pictures() for image in images)
     strong = 0.549
-    assert is_colour(first[1], tint(GREEN, strong), 3)[100:].all()
-    assert is_colour(first[2], tint(BLUE, strong), 3)[50:230, 250:].all()
-    assert is_colour(second[1], tint(RED, strong), 3)[100:230].all()
-    assert is_colour(second[1], ORANGE, 3)[250:, 250:].all()  # 0: unlabelled
-    assert is_colour(second[2], tint(GREEN, strong), 3)[100:230].all()
+    assert is_colour(first[0], tint(GREEN, strong), 3)[100:].all()
+    assert is_colour(first[1], tint(BLUE, strong), 3)[50:230, 250:].all()
+    assert is_colour(second[0], tint(RED, strong), 3)[100:230].all()
+    assert is_colour(second[0], ORANGE, 3)[250:, 250:].all()  # 0: unlabelled
+    assert is_colour(second[1], tint(GREEN, strong), 3)[100:230].all()
 
 
 def test_pictures_and_their_sheet(demo, tmp_path):
-    def pairs():
-        for i in range(13):
-            yield f'{i}.jpg', Image.new('RGB', (100, 60), RED), Image.new('RGB', (100, 60), BLUE)
+    def pictures():
+        return Image.new('RGB', (100, 60), RED), Image.new('RGB', (100, 60), BLUE)
 
+    images = [ImageResult(1.0, f'{i}.jpg', pictures) for i in range(13)]
     out = tmp_path / 'new' / 'pictures'
-    demo.draw_pictures(pairs(), 'our model', out, tmp_path / 'sheet.png')
+    demo.draw_pictures(images, 'our model', out, tmp_path / 'sheet.png')
     assert sorted(p.name for p in out.iterdir()) == sorted(f'{i}.png' for i in range(13))
     with Image.open(out / '3.png') as picture:
         assert picture.size == (208, 88)
@@ -149,7 +163,8 @@ def test_titles_name_the_truth_and_the_model(demo, tmp_path, monkeypatch):
         ImageDraw.ImageDraw, 'text', lambda self, xy, text, *args, **kwargs: seen.append(text)
     )
     picture = Image.new('RGB', (10, 10))
-    demo.draw_pictures([('a.jpg', picture, picture)], 'our model', tmp_path, tmp_path / 's.png')
+    images = [ImageResult(1.0, 'a.jpg', lambda: (picture, picture))]
+    demo.draw_pictures(images, 'our model', tmp_path, tmp_path / 's.png')
     assert seen == ['truth', 'our model']
 
 
@@ -265,7 +280,9 @@ def test_a_tool_that_fails_ends_the_demo_with_its_status(tool, started, played, 
 )
 def test_defaults(options, task, folder, played, monkeypatch):
     drawn = []
-    monkeypatch.setattr('fastervit_mm.data.drawn_shapes.write_shapes', lambda *args: drawn.append(args))
+    monkeypatch.setattr(
+        'fastervit_mm.data.drawn_shapes.write_shapes', lambda *args: drawn.append(args)
+    )
     played.fail = 'train.py'
     output = call_tool('demo.py', *options, expect=7)
     assert drawn == [(ROOT / 'data' / 'shapes', 400, 60)]

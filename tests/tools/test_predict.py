@@ -9,13 +9,14 @@ from mmengine.structures import InstanceData
 from PIL import Image
 
 from fastervit_mm import prediction
+from fastervit_mm.tasks import TASKS
 from tests.helpers import call_tool
 
 
 class Stand:
     """Finds a sure object and an unsure one in every image."""
 
-    classes, segments = ('thing',), False
+    classes, task = ('thing',), TASKS['detection']
     made: list  # of what it was made with, and of the sizes of batches
 
     def __init__(self, *given):
