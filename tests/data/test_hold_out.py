@@ -26,7 +26,7 @@ def names(cfg, split):
 
 def test_the_held_out_are_not_trained_on(tmp_path):
     """Ten images: eight and two, each with its own objects."""
-    folder = write_coco(tmp_path / 'mine', content=coco_content(10))
+    folder = write_coco(tmp_path / 'mine', content=coco_content(10) | dict(info=dict(year=2024)))
     cfg, (findings,) = fit(detector(), folder)
     train, val = names(cfg, 'train'), names(cfg, 'val')
     assert (len(train), len(val)) == (8, 2)
@@ -36,6 +36,7 @@ def test_the_held_out_are_not_trained_on(tmp_path):
         ids = [i['id'] for i in content['images']]
         assert [a['image_id'] for a in content['annotations']] == ids == sorted(ids)
         assert [c['name'] for c in content['categories']] == ['cat', 'dog']
+        assert content['info'] == dict(year=2024)
     assert findings.lines() == ['training: 2 of them held out: there is no validation split']
     assert findings.name == 'training' and len(findings.sizes) == 10
     assert innermost(cfg, 'test')['ann_file'] == innermost(cfg, 'val')['ann_file']

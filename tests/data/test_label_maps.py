@@ -65,7 +65,8 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path):
     write_map(maps / 'a.png', np.ones((48, 64)))
     write_map(maps / 'b.png', [[0, 1, 2], [0, 1, 2]])
     (maps / 'c.png').write_bytes(b'no picture')
-    write_image(images / 'd.jpg', (2, 2), mode='L')
+    for name in 'cd':  # of c, nothing is used
+        write_image(images / f'{name}.jpg', (2, 2), mode='L')
     _, (findings,) = fit(segmentor(), folder)
     cut, broken = findings.problems.pop('unreadable image')
     assert cut.startswith('a.jpg: unreadable (image file is truncated')

@@ -44,7 +44,8 @@ def test_maps_come_in_the_order_asked_for(whole, out_indices):
 
 
 def test_the_arguments_can_be_read_back():
-    model = FasterViT('fastervit_0', in_channels=2, frozen_stages=1, norm_eval=True)
+    with torch.device('meta'):
+        model = FasterViT('fastervit_0', in_channels=2, frozen_stages=1, norm_eval=True)
     assert (model.arch, model.in_channels) == ('fastervit_0', 2)
     assert (model.frozen_stages, model.norm_eval, model.fused) == (1, True, False)
     assert model.variant.dim == 64 and model.init_cfg is None

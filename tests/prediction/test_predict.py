@@ -256,6 +256,13 @@ def test_a_videos_objects_have_images_of_their_own(tmp_path):
     assert pictures == ['v_000001.jpg', 'v_000002.jpg']
 
 
+def test_a_predictor_that_forgets_an_image_is_an_error(four, tmp_path):
+    predictor = Told([], ('a',))
+    predictor.__class__ = type('Forgetful', (Told,), {'__call__': lambda self, images: []})
+    with pytest.raises(ValueError, match='zip'):
+        predict(predictor, four[:1], tmp_path)
+
+
 @pytest.mark.parametrize('option', ['batch', 'limit'])
 def test_numbers_below_one_are_errors(option, four, tmp_path):
     with pytest.raises(ArgumentError, match=f'^--{option} is 0; it must be at least 1$'):

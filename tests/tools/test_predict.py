@@ -58,6 +58,12 @@ def predict(folder, out, *options, expect=0):
     return call_tool('predict.py', folder, *given, *options, expect=expect)
 
 
+def test_the_help_names_the_options():
+    output = call_tool('predict.py', '--help')
+    assert 'Predict on images, folders, videos or a camera, and draw the predictions.' in output
+    assert 'INPUT [INPUT ...]' in output
+
+
 def test_defaults(made, photos, tmp_path):
     output = predict(photos, tmp_path / 'out')
     assert made == [('c.py', 'w.pth', 'auto'), 4, 2]

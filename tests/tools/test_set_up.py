@@ -107,7 +107,8 @@ def answer(returncode: int = 0, stdout: str = '', stderr: str = ''):
     ],
 )
 def test_the_driver_of_the_gpu(monkeypatch, run, driver):
-    monkeypatch.setattr(set_up.shutil, 'which', lambda name: f'/usr/bin/{name}')
+    there = {'nvidia-smi': '/usr/bin/nvidia-smi'}
+    monkeypatch.setattr(set_up.shutil, 'which', there.get)
     monkeypatch.setattr(subprocess, 'run', run)
     assert set_up.gpu_driver() == driver
 

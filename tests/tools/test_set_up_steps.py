@@ -193,7 +193,11 @@ def test_a_build_that_fails_shows_its_end(tmp_path, monkeypatch):
     )
 
 
-def test_a_long_build_says_how_far_it_is(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ('text', 'count'),
+    [('compiling\n  [3/120] nvcc a.cu\n[x] other\n', ', file 3 of 120'), ('compiling\n', '')],
+)
+def test_a_long_build_says_how_far_it_is(tmp_path, monkeypatch, capsys, text, count):
     """The heartbeat runs once the build's lines are read: 90 s on a clock of our own."""
     clock, threads = iter([1000.0, 1090.0, 1090.0]), []
 
@@ -203,7 +207,7 @@ def test_a_long_build_says_how_far_it_is(tmp_path, monkeypatch, capsys):
             threads.append(target)
 
         def start(self):
-            pass
+            threads.append('started')
 
     class Event:
         waits = iter([False, False, True])
@@ -217,15 +221,13 @@ def test_a_long_build_says_how_far_it_is(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(set_up, 'threading', SimpleNamespace(Thread=Thread, Event=Event))
     monkeypatch.setattr(set_up, 'time', SimpleNamespace(monotonic=lambda: next(clock)))
-    process = Process('compiling\n  [3/120] nvcc a.cu\n[x] other\n')
+    process = Process(text)
     set_up.follow_build(process, tmp_path / 'log', 11)
-    assert process.waited and threads[1] == 'done'
+    assert process.waited and threads[1:] == ['started', 'done']
     threads[0]()
-    assert (
-        capsys.readouterr().out.splitlines()
-        == ['[set-up] building: 1.5 min of usually about 11 min on 2 cores, file 3 of 120'] * 2
-    )
-    assert (tmp_path / 'log').read_text() == 'compiling\n  [3/120] nvcc a.cu\n[x] other\n'
+    line = f'[set-up] building: 1.5 min of usually about 11 min on 2 cores{count}'
+    assert capsys.readouterr().out.splitlines() == [line, line]
+    assert (tmp_path / 'log').read_text() == text
 
 
 # -- the whole --------------------------------------------------------------------------------

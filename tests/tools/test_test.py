@@ -34,6 +34,13 @@ def tested(made, shapes, tmp_path, checkpoint):
     return run
 
 
+def test_the_help_names_the_options():
+    output = call_tool('test.py', '--help')
+    assert 'Evaluate a checkpoint, and draw or keep its predictions.' in output
+    for option in ('[checkpoint]', '--out PATH', '--eval-only PKL', '--show-dir FOLDER'):
+        assert option in output
+
+
 def test_a_checkpoint_is_tested_as_the_config_says(tested, checkpoint, shapes, tmp_path):
     runner = tested()
     cfg = runner.cfg

@@ -47,6 +47,18 @@ def fail(*arguments, status=1):
     return call_tool('train.py', *arguments, expect=status)
 
 
+def test_the_help_names_the_options():
+    output = call_tool('train.py', '--help')
+    assert 'Train a detector or a segmentor.' in output
+    for option in (
+        '--resume [CHECKPOINT]',
+        '--from CHECKPOINT',
+        '--epochs EPOCHS',
+        '--data FOLDER',
+    ):
+        assert option in output
+
+
 def test_without_options_the_config_is_trained_as_it_is(train):
     output, cfg = train()
     assert cfg.work_dir == str(train.work_dir) and cfg.launcher == 'none'
@@ -98,21 +110,30 @@ def test_a_folder_of_the_same_classes_keeps_the_configs(train):
     assert tuple(cfg.train_dataloader.dataset.metainfo.classes) == CLASSES
 
 
-@pytest.mark.parametrize('zero', [False, True])
-def test_label_zero_is_unlabelled_as_asked(zero, made, tmp_path):
+@pytest.mark.parametrize(
+    'options, named, zero, classes',
+    [
+        ([], None, False, 'class 0, class 1, class 2'),
+        (['--ignore-zero'], None, True, 'class 1, class 2'),
+        ([], 'sky\nsea', True, 'sky, sea'),  # labels 1 and 2 for two names
+        ([], 'sky\nsea\nsand', False, 'sky, sea, sand'),
+    ],
+)
+def test_label_zero_is_unlabelled_as_asked(options, named, zero, classes, made, tmp_path):
     for split in ('training', 'validation'):
         for kind in ('images', 'annotations'):
             (tmp_path / kind / split).mkdir(parents=True)
         Image.new('RGB', (6, 4)).save(tmp_path / f'images/{split}/a.jpg')
         labels = np.arange(24, dtype=np.uint8).reshape(4, 6) % 3
         Image.fromarray(labels).save(tmp_path / f'annotations/{split}/a.png')
+    if named:
+        (tmp_path / 'classes.txt').write_text(named)
     output = call_tool(
         *('train.py', SEGMENTATION, '--data', tmp_path, '--work-dir', tmp_path / 'run'),
-        *['--ignore-zero'] * zero,
+        *options,
         *('--cfg-options', 'runner_type=NotingRunner'),
     )
-    classes = ['class 0'] * (not zero) + ['class 1', 'class 2']
-    assert f'{len(classes)} classes: {", ".join(classes)}' in output.splitlines()
+    assert f'{classes.count(",") + 1} classes: {classes}' in output.splitlines()
     assert made[0].cfg.train_dataloader.dataset.reduce_zero_label is zero
 
 

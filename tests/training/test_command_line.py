@@ -1,6 +1,7 @@
 """From a command line to a config: options, their order, and errors before anything starts."""
 
 import argparse
+import io
 import sys
 
 import pytest
@@ -52,6 +53,20 @@ def test_options_by_default(config):
     cfg = load_config(args)
     assert cfg.launcher == 'none' and cfg.train_dataloader.batch_size == 8
     assert cfg.train_dataloader.dataset.data_root == 'data/coco/'
+
+
+def test_options_as_the_help_shows_them(capsys):
+    with pytest.raises(SystemExit):
+        parse('--help')
+    text = capsys.readouterr().out
+    for option in (
+        '--work-dir WORK_DIR',
+        '--data FOLDER',
+        '--cfg-options KEY=VALUE [KEY=VALUE ...]',
+        '--launcher {none,pytorch,slurm,mpi}',
+    ):
+        assert option in text
+    assert 'local' not in text
 
 
 @pytest.mark.parametrize('option', ['--local_rank', '--local-rank'])
@@ -158,7 +173,15 @@ def test_checkpoints_elsewhere_are_taken_as_they_are(url):
 
 
 @pytest.mark.parametrize(
-    'path', ['none.pth', 'run/none.pth', 'file://none.pth', 'file:///none.pth', 'c:none.pth']
+    'path',
+    [
+        'none.pth',
+        'run/none.pth',
+        'file://none.pth',
+        'file:///none.pth',
+        'c:none.pth',
+        '://none.pth',
+    ],
 )
 def test_checkpoints_here_must_exist(path):
     with pytest.raises(FileError, match=f'^checkpoint {path} does not exist; training writes'):
@@ -238,3 +261,16 @@ def test_one_process_of_several_speaks(rank, printed, monkeypatch, capsys):
         monkeypatch.setenv('RANK', rank)
     say('text')
     assert capsys.readouterr().out == printed
+
+
+def test_what_is_said_is_seen_at_once(monkeypatch):
+    class Out(io.StringIO):
+        seen = ''
+
+        def flush(self):
+            self.seen = self.getvalue()
+
+    monkeypatch.delenv('RANK', raising=False)
+    monkeypatch.setattr(sys, 'stdout', Out())
+    say('text')
+    assert sys.stdout.seen == 'text\n'
