@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fastervit_mm.data.adapt import fit_to_folder
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
+
+from fastervit_mm.data.folder import read_folder
+from fastervit_mm.tasks import task_of
 
 RED, BLUE, GREY = (250, 0, 0), (0, 0, 250), (90, 90, 90)
 ORIENTATION = 0x0112  # EXIF
@@ -223,3 +225,11 @@ def colours(samples: list) -> set[tuple[int, ...]]:
         tuple(round(float(v) / 10) * 10 for v in s['inputs'].flip(0).float().mean((1, 2)))
         for s in samples
     }
+
+
+def fit_to_folder(cfg: Config, folder: Path, work_dir: Path, ignore_zero=None, progress=iter):
+    """Point ``cfg`` at a folder as training does; what was found in it, split by split."""
+    task = task_of(cfg)
+    reading = read_folder(folder, task.layout, ignore_zero=ignore_zero, progress=progress)
+    task.fit(cfg, reading, work_dir)
+    return reading.findings

@@ -3,8 +3,8 @@
 import shutil
 
 import pytest
-from fastervit_mm.data.check import check_folder
 
+from fastervit_mm.data.folder import read_folder
 from fastervit_mm.errors import UserError
 from tests.data.folders import (
     coco_content,
@@ -59,7 +59,7 @@ def scenes_with_problems(folder):
 def test_the_same_is_found(make, config, kinds, tmp_path):
     make(tmp_path / 'mine')
     _, found = fit(config(), tmp_path / 'mine')
-    check = check_folder(tmp_path / 'mine')
+    check = read_folder(tmp_path / 'mine')
     assert check.fatal == []
     assert [f.problems for f in check.findings] == [f.problems for f in found]
     assert [f.instances for f in check.findings] == [f.instances for f in found]
@@ -126,7 +126,7 @@ def test_the_check_stops_where_training_would(config, make, message, tmp_path):
         fit(config(), tmp_path / 'mine')
     assert '\n' not in str(caught.value)
     try:
-        said = check_folder(tmp_path / 'mine').fatal[0]
+        said = read_folder(tmp_path / 'mine').fatal[0]
     except UserError as error:  # it cannot even be looked at
         said = str(error)
     if any((tmp_path / 'mine').iterdir()):
@@ -138,5 +138,5 @@ def test_the_check_stops_where_training_would(config, make, message, tmp_path):
 def test_json_beside_label_maps_is_no_annotation_file(tmp_path):
     folder = write_ade(tmp_path / 'mine')
     (folder / 'settings.json').write_text('{}')
-    check = check_folder(folder)
+    check = read_folder(folder)
     assert check.layout == 'ADE' and not check.fatal

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from fastervit_mm.data.check import check_folder
 
 from fastervit_mm.data.coco import category_names
+from fastervit_mm.data.folder import read_folder
 from fastervit_mm.errors import ArgumentError
 from tests.data.folders import (
     coco_content,
@@ -71,7 +71,7 @@ def test_both_files_have_the_trainings_categories_sorted_by_id(animals):
 
 def test_the_check_counts_by_name(animals):
     _, folder = animals
-    assert check_folder(folder).class_counts() == {n: [1, 1] for n in ('dog', 'emu', 'cat')}
+    assert read_folder(folder).class_counts() == {n: [1, 1] for n in ('dog', 'emu', 'cat')}
 
 
 def test_instances_are_counted_in_each_split(tmp_path):
@@ -92,7 +92,7 @@ def different(tmp_path, train, val) -> str:
         write_coco(folder, split, coco_content(categories=dict(enumerate(names, start=1))))
     with pytest.raises(ArgumentError) as caught:
         fit(detector(), folder)
-    assert check_folder(folder).fatal == [str(caught.value)]
+    assert read_folder(folder).fatal == [str(caught.value)]
     return str(caught.value)
 
 

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from fastervit_mm.data.adapt import fit_to_folder
 from mmengine.config import Config
 
 from fastervit_mm.errors import ArgumentError
@@ -16,6 +15,7 @@ from tests.data.folders import (
     colours,
     detector,
     fit,
+    fit_to_folder,
     innermost,
     read,
     segmentor,

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from fastervit_mm.data.adapt import fit_to_folder
 from PIL import Image
 
 from fastervit_mm.errors import ArgumentError
@@ -12,6 +11,7 @@ from tests.data.folders import (
     RED,
     colours,
     fit,
+    fit_to_folder,
     innermost,
     read,
     segmentor,

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from fastervit_mm.data.check import check_folder
 
+from fastervit_mm.data.folder import read_folder
 from fastervit_mm.errors import ArgumentError
 from tests.data.folders import fit, innermost, read, segmentor, write_ade
 
@@ -41,7 +41,7 @@ def test_names_numbers_and_zero(labels, named, said, classes, zero, tmp_path):
         (sample,) = read(cfg, split)
         assert (sample['data_samples'].gt_sem_seg.data[0].numpy() == expected).all()
     assert cfg.model.decode_head.num_classes == len(classes)
-    assert tuple(check_folder(folder, ignore_zero=said).classes) == classes
+    assert tuple(read_folder(folder, ignore_zero=said).classes) == classes
 
 
 def test_a_published_config_ignores_zero_only_when_told(tmp_path):
@@ -89,7 +89,7 @@ def test_named_classes_are_counted_by_their_names(tmp_path):
 def stop(folder, ignore_zero=None) -> str:
     with pytest.raises(ArgumentError) as caught:
         fit(segmentor(), folder, ignore_zero=ignore_zero)
-    assert check_folder(folder, ignore_zero=ignore_zero).fatal[0] == str(caught.value)
+    assert read_folder(folder, ignore_zero=ignore_zero).fatal[0] == str(caught.value)
     return str(caught.value)
 
 
@@ -102,12 +102,12 @@ def test_labels_beyond_the_names_stop(tmp_path):
     assert stop(folder, ignore_zero=True).startswith(
         'label maps hold the labels [4, 9], but classes.txt names 2 classes, labels 1 to 2; '
     )
-    (findings,) = check_folder(folder).findings
+    (findings,) = read_folder(folder).findings
     assert findings.problems == {'label beyond the classes': ['labels [2, 4, 9]']}
     maps = {'a': [[3, 4, 5, 6, 7, 8, 9]] * 2}
     write_ade(folder, 'validation', maps=maps, classes=('a', 'b'))
     assert stop(folder).startswith('label maps hold the labels [2, 3, 4, 5, 6], but ')
-    (findings, _) = check_folder(folder).findings
+    (findings, _) = read_folder(folder).findings
     assert findings.problems == {'label beyond the classes': ['labels [2, 3, 4, 5, 6]']}
 
 

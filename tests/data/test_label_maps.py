@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fastervit_mm.data.check import check_folder
 from PIL import Image
 
+from fastervit_mm.data.folder import read_folder
 from fastervit_mm.errors import ArgumentError
 from tests.data.folders import (
     cut_short,
@@ -122,7 +122,7 @@ def test_palettes_are_numbers(tmp_path):
 def test_other_numbers_stop(values, dtype, said, tmp_path):
     folder = write_ade(tmp_path / 'mine', maps={'a': None, 'b': ROWS, 'c': ROWS})
     path = write_map(folder / 'annotations/training/a.tif', values, dtype)
-    check = check_folder(folder)
+    check = read_folder(folder)
     (findings,) = check.findings
     assert findings.problems == {'label that is not 0 to 255': [f'a.tif: {said[1]}']}
     with pytest.raises(ArgumentError) as caught:
@@ -146,7 +146,7 @@ def test_label_maps_in_colours_stop(tmp_path):
         f'{path} has colours; a label map has one number, 0 to 255, for each pixel: convert it '
         '(8 bit grey or palette PNG)'
     )
-    assert check_folder(folder).findings[0].problems['label map in colours'] == ['a.png']
+    assert read_folder(folder).findings[0].problems['label map in colours'] == ['a.png']
 
 
 def test_nothing_usable_stops(tmp_path):

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from fastervit_mm.data.check import check_folder
 from PIL import Image
 
+from fastervit_mm.data.folder import read_folder
 from fastervit_mm.errors import ArgumentError
 from tests.data.folders import (
     ORIENTATION,
@@ -117,7 +117,7 @@ def test_every_loading_of_the_config_is_told(tmp_path):
 def stop(folder) -> str:
     with pytest.raises(ArgumentError) as caught:
         fit(detector(), folder)
-    assert check_folder(folder).fatal == [str(caught.value)]
+    assert read_folder(folder).fatal == [str(caught.value)]
     return str(caught.value)
 
 

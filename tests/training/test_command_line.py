@@ -5,10 +5,15 @@ import io
 import sys
 
 import pytest
-from fastervit_mm.config.run_config import check_checkpoint, check_host_library, read_config
 from mmengine.config import Config
 
-from fastervit_mm.config.reading import add_common_options, load_config
+from fastervit_mm.config.host import check_host_library
+from fastervit_mm.config.reading import (
+    add_common_options,
+    check_checkpoint,
+    load_config,
+    read_config,
+)
 from fastervit_mm.errors import ArgumentError, FileError
 from fastervit_mm.training.processes import say
 from fastervit_mm.training.runner import (

@@ -3,13 +3,13 @@
 import importlib
 
 import pytest
-from fastervit_mm.config.run_config import build_model
 from mmengine.config import Config
 from mmengine.model import BaseModule
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from fastervit_mm.config import run_config
+from fastervit_mm.config.host import build_model
 from fastervit_mm.errors import ArgumentError
 from fastervit_mm.training.runner import build_runner, fit_to_device
 from tests.training.toys import NotingRunner, registered
