@@ -205,6 +205,21 @@ def test_accuracy_is_drawn_against_throughput(figures, tmp_path):
     assert axes.get_title() == '800x1280, batch 4, bf16, train'
 
 
+def test_labels_stand_beside_their_points_and_fit(figures, tmp_path):
+    write_results([FAST, SLOW, FAST_SMALL], ACCURACIES, FACTS, tmp_path)
+    (axes,) = figures['accuracy.png'].axes
+    for text in axes.texts:
+        assert (text.xyann, text.anncoords, text.get_fontsize()) == ((5, 4), 'offset points', 8)
+    assert axes.margins() == (0.25, 0.15) and axes.title.get_fontsize() == 9
+    time, memory = figures['sizes.png'].axes
+    assert {line.get_marker() for line in (*time.lines, *memory.lines)} == {'o'}
+    assert time.get_legend().get_texts()[0].get_fontsize() == 7
+    for one in (axes, time, memory):
+        assert {line.get_alpha() for line in one.get_xgridlines()} == {0.3}
+    for figure in figures.values():
+        assert figure.get_layout_engine().__class__.__name__ == 'ConstrainedLayoutEngine'
+
+
 @pytest.mark.parametrize(
     'accuracies',
     [

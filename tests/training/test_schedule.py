@@ -198,7 +198,7 @@ def test_a_decay_begins_where_the_warm_up_ends():
     assert decays(warm_up, from_the_start, without_begin) == [(0, 5), (0, 50), (None, 50)]
     assert decays(warm_up, in_epochs) == [(0, 5), (10, 50)]
     assert decays(late) == [(10, 50)]  # no warm-up: scaled
-    assert decays(dict(type='LinearLR', begin=0, end=20), late) == [(0, 10), (10, 50)]
+    assert decays(dict(type='LinearLR', begin=0, end=30), late) == [(0, 15), (10, 50)]
     second = dict(type='LinearLR', by_epoch=False, begin=0, end=3)
     assert decays(warm_up, second, late) == [(0, 5), (0, 3), (5, 50)]  # the first one's end
 
