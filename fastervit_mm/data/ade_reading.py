@@ -47,7 +47,8 @@ class AdeReading(Reading):
     """
 
     layout: ClassVar[str] = 'ADE'
-    unit: ClassVar[str] = 'labelled pixels'
+    unit: ClassVar[str] = 'pixels'
+    counted: ClassVar[str] = 'labelled pixels'
 
     named: bool
     ignore_zero: bool

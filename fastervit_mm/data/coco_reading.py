@@ -44,6 +44,7 @@ class CocoReading(Reading):
 
     layout: ClassVar[str] = 'COCO'
     unit: ClassVar[str] = 'objects'
+    counted: ClassVar[str] = 'objects'
 
     splits: list[CocoPart]
     train: CocoPart | None

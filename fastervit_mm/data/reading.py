@@ -45,10 +45,12 @@ class Reading(ABC):
         findings: of each split that was read.
         layout: of the folder.
         unit: what the instances of a class are.
+        counted: the same for a whole split.
     """
 
     layout: ClassVar[str]
     unit: ClassVar[str]
+    counted: ClassVar[str]
 
     folder: Path
     classes: tuple[str, ...]
@@ -90,7 +92,7 @@ class Reading(ABC):
         yield (
             f'{self.folder}: {self.layout} layout, {len(self.classes)} classes',
             [
-                [f.name, f'{len(f.sizes)} images', f'{sum(f.instances.values())} {self.unit}']
+                [f.name, f'{len(f.sizes)} images', f'{sum(f.instances.values())} {self.counted}']
                 for f in self.findings
             ],
         )
