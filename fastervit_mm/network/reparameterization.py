@@ -1,7 +1,7 @@
 """Modules that rewrite themselves for inference: what the method is called, what it returns.
 
-A module rewrites its own layers only, never those of the modules below it, so the order in which
-`fuse` visits them does not matter.
+A module rewrites its own layers; what belongs to a module below it, that one does when asked by a
+method of its own. So the order in which `fuse` visits them does not matter.
 """
 
 from __future__ import annotations

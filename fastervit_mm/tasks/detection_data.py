@@ -124,7 +124,9 @@ def _misfit(dataset: dict[str, Any], head_counts: set[int]) -> str | None:
         return f'the heads of the config are not for the {len(names)} classes of {stated}'
     image = _first_image(path)
     folder = (dataset.get('data_prefix') or {}).get('img') or ''
-    if image is None or not Path(dataset['data_root'], folder, image).is_file():
+    if image is None:
+        return f'{stated} names no image'
+    if not Path(dataset['data_root'], folder, image).is_file():
         return f'{image} of {stated} is not in {folder or "the folder"}'
     return None
 

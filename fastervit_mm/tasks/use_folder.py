@@ -31,7 +31,8 @@ def train_on(
     """Let ``cfg`` train on ``folder``; lines that say what was found there.
 
     Where its files fit the config, no image is opened and nothing is written. Otherwise the main
-    process reads it, and the others wait for what it found.
+    process reads it and writes the labels that are used, and the others wait for what it found: they
+    read the same work dir.
 
     Args:
         cfg: changed in place: files, and where these do not fit, classes and class counts too.

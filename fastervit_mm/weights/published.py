@@ -189,20 +189,17 @@ def checkpoint_of(arch: Any, init_cfg: Mapping[str, Any]) -> str:
         ArgumentError: another type, an empty path, or an ``arch`` without a published file.
     """
     checkpoint = init_cfg.get('checkpoint')
+    allowed = (
+        f"init_cfg is {dict(init_cfg)}; allowed: None or dict(type='Pretrained', "
+        'checkpoint=PATH_OR_URL)'
+    )
     if init_cfg.get('type') != 'Pretrained' or checkpoint == '':
-        raise ArgumentError(
-            f"init_cfg is {dict(init_cfg)}; allowed: None or dict(type='Pretrained', "
-            'checkpoint=PATH_OR_URL), where the checkpoint may be left out for the published '
-            'weights of arch'
-        )
+        raise ArgumentError(f'{allowed}, without checkpoint for the published weights of arch')
     if checkpoint is not None:
         return str(checkpoint)
     variant = VARIANTS.get(arch) if isinstance(arch, str) else None
     if variant is None or not variant.weights:
-        raise ArgumentError(
-            f'init_cfg has no checkpoint and arch={arch!r} has no published weights; give '
-            'init_cfg.checkpoint=PATH_OR_URL, or init_cfg=None to start from random weights'
-        )
+        raise ArgumentError(f'{allowed}, because arch={arch!r} has no published weights')
     return WEIGHTS_URL + variant.weights
 
 

@@ -1,8 +1,12 @@
-"""A config pointed at another folder of its own layout."""
+"""A config pointed at another folder of its own layout, and the classes of annotation files."""
 
+import json
+
+import pytest
 from mmengine.config import Config
 
-from fastervit_mm.config.data_sets import point_to_folder
+from fastervit_mm.config.data_sets import point_to_folder, read_category_names
+from fastervit_mm.errors import ArgumentError
 
 
 def pointed(root, truth):
@@ -27,3 +31,16 @@ def test_other_files_stay():
     assert pointed('data/coco', 'data/coco2017/b.json') == 'data/coco2017/b.json'
     assert pointed('', 'work/b.json') == 'work/b.json'
     assert pointed(None, 'work/b.json') == 'work/b.json'
+
+
+def test_names_come_in_the_order_of_the_file(tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_text(json.dumps(dict(categories=[dict(id=9, name='b'), dict(id=1, name='a')])))
+    assert read_category_names(path) == ['b', 'a']
+    path.write_text('{"categories": [{"id": 1}, "cat"]}')
+    with pytest.raises(ArgumentError) as caught:
+        read_category_names(path)
+    assert str(caught.value) == (
+        f"annotation file {path} is not in COCO format: a category is 'cat', not an object with id "
+        'and name'
+    )

@@ -22,7 +22,7 @@ def test_a_layout_that_is_asked_for(both):
     coco, ade = read_folder(both, 'COCO'), read_folder(both, 'ADE')
     assert isinstance(coco, CocoReading) and isinstance(ade, AdeReading)
     assert (coco.layout, coco.unit, coco.classes) == ('COCO', 'objects', ('cat', 'dog'))
-    assert (ade.layout, ade.unit, ade.classes) == ('ADE', 'labelled pixels', ('sky', 'sea', 'sun'))
+    assert (ade.layout, ade.unit, ade.classes) == ('ADE', 'pixels', ('sky', 'sea', 'sun'))
     assert read_folder(both).layout == 'ADE'
     assert [len(s.samples) for s in (coco, ade)] == [5, 5]
 

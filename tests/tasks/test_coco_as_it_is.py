@@ -178,6 +178,11 @@ def test_what_is_no_annotation_file(cfg, folder):
         assert reason(cfg, folder) == f'{path.relative_to(folder)} is not in COCO format'
 
 
+def test_no_image_at_all(cfg, folder):
+    rewrite(folder, lambda c: c.update(images=[]))
+    assert reason(cfg, folder) == 'annotations/instances_train2017.json names no image'
+
+
 def test_names_in_other_alphabets(cfg, folder):
     """The first file name is read as JSON states it."""
     write_image(folder / 'train2017/Größe "1"\\ü.jpg')

@@ -12,9 +12,10 @@ from PIL import Image
 from fastervit_mm.config.data_sets import check_data
 from fastervit_mm.errors import ArgumentError
 from fastervit_mm.tasks import task_of
+from fastervit_mm.tasks.segmentation_data import _spread
 from fastervit_mm.tasks.use_folder import evaluate_on, train_on
 from tests.helpers import ROOT
-from tests.tasks.folders import CLASSES, SCENES, config, write_ade
+from tests.tasks.folders import CLASSES, SCENES, config, write_ade, write_image
 
 NAMES = ('background', *CLASSES)
 ADE20K = ROOT / 'configs/segmentation/upernet_fastervit_2_160k.py'
@@ -144,6 +145,13 @@ def test_what_zero_means_is_told_by_the_label_maps(cfg, folder):
     assert reason(cfg, folder, ignore_zero=True) is None
     # the validation alone: a model has learnt what 0 means
     assert reason(cfg, folder, ('test_dataloader',)) is None
+
+
+def test_neighbouring_label_maps_are_looked_at_far_from_each_other(tmp_path):
+    """Frames of one scene hold the same labels."""
+    for i in range(9):
+        write_image(tmp_path / f'{i}.png')
+    assert [path.stem for path in _spread(tmp_path)] == [*'036147258']
 
 
 def test_a_label_map_that_cannot_be_read_tells_nothing(cfg, folder):
