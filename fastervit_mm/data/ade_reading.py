@@ -47,13 +47,8 @@ class AdeReading(Reading):
     """
 
     layout: ClassVar[str] = 'ADE'
-<<<<<<< HEAD
-    unit: ClassVar[str] = 'labelled pixels'
-    short_unit: ClassVar[str] = 'pixels'
-=======
     unit: ClassVar[str] = 'pixels'
     counted: ClassVar[str] = 'labelled pixels'
->>>>>>> walls
 
     named: bool
     ignore_zero: bool

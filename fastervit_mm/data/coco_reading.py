@@ -44,11 +44,7 @@ class CocoReading(Reading):
 
     layout: ClassVar[str] = 'COCO'
     unit: ClassVar[str] = 'objects'
-<<<<<<< HEAD
-    short_unit: ClassVar[str] = 'objects'
-=======
     counted: ClassVar[str] = 'objects'
->>>>>>> walls
 
     splits: list[CocoPart]
     train: CocoPart | None

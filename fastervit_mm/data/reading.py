@@ -45,20 +45,12 @@ class Reading(ABC):
         findings: of each split that was read.
         layout: of the folder.
         unit: what the instances of a class are.
-<<<<<<< HEAD
-        short_unit: the same in one word, for the axis of a figure.
-=======
         counted: the same for a whole split.
->>>>>>> walls
     """
 
     layout: ClassVar[str]
     unit: ClassVar[str]
-<<<<<<< HEAD
-    short_unit: ClassVar[str]
-=======
     counted: ClassVar[str]
->>>>>>> walls
 
     folder: Path
     classes: tuple[str, ...]

@@ -19,7 +19,7 @@ def _class_histogram(reading: Reading) -> str:
         axes.barh(list(counts), values, left=left, label=findings.name)
         left = [a + b for a, b in zip(left, values, strict=True)]
     axes.invert_yaxis()
-    axes.set_xlabel(reading.short_unit)
+    axes.set_xlabel(reading.unit)
     axes.legend()
     return figure(plot, 'instances of each class')
 

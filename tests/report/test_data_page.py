@@ -17,7 +17,7 @@ from tests.report.pages import pictures, sections, tables
 class MadeUp(Reading):
     """A reading without a folder: one class, the findings and samples it was told."""
 
-    layout, unit, short_unit = 'COCO', 'objects', 'objects'
+    layout, unit, counted = 'COCO', 'objects', 'objects'
 
     def __init__(self, findings, samples=()):
         super().__init__(Path('folder'), ('a',), findings)
