@@ -2,7 +2,8 @@
 # make demo   set up, train a small detector on drawn shapes, evaluate it, draw its detections
 # make demo-segmentation   the same with a small segmentor
 # make benchmark   time the backbone on this CPU against its peers and the published code
-# make test   set up, run the tests
+# make test   set up, lint, run the tests
+# make test-long   the long ones too, and the mutation audit
 SHELL := /bin/bash
 LINE ?= maintained
 VENV ?= $(if $(filter maintained,$(LINE)),.venv,.venv-$(LINE))
