@@ -151,7 +151,7 @@ def table_lines(table: Table) -> Iterator[str]:
     yield from (f'## {table.heading}', '', table.text, '')
     yield '| config | ' + ' | '.join(table.columns) + ' |'
     yield '| --- |' + ' ---: |' * len(table.columns)
-    for model in yaml.safe_load((ROOT / table.metafile).read_text())['Models']:
+    for model in yaml.safe_load((ROOT / table.metafile).read_text(encoding='utf-8'))['Models']:
         if 'Metadata' in model:
             cells = [cell(model, where) for where in table.columns.values()]
             yield f'| [`{model["Name"]}`](../{model["Config"]}) | ' + ' | '.join(cells) + ' |'
@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument('--page', action='store_true', help='write docs/zoo.md and stop')
     args = parser.parse_args()
     if args.page:
-        PAGE.write_text(zoo_page())
+        PAGE.write_text(zoo_page(), encoding='utf-8')
         print(f'written: {PAGE}')
         return
     paths = args.configs or all_configs()

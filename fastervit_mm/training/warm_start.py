@@ -32,7 +32,8 @@ def start_from(cfg: Config, checkpoint: str, work_dir: Path) -> list[str]:
         work_dir: gets ``data/start.pth``, what fits, written by the main process.
 
     Raises:
-        ArgumentError: its backbone does not fit, or it is no checkpoint.
+        ArgumentError: its backbone does not fit.
+        FileError: it is no checkpoint.
     """
     path = work_dir / 'data' / 'start.pth'
     lines = in_main_process(partial(_write_start, cfg, checkpoint, path))

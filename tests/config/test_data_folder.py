@@ -16,7 +16,7 @@ from fastervit_mm.config.data_sets import (
     point_to_folder,
     read_categories,
 )
-from fastervit_mm.errors import ArgumentError, FileError
+from fastervit_mm.errors import ArgumentError
 from tests.helpers import ROOT
 
 
@@ -122,6 +122,13 @@ def test_evaluators_may_be_missing(tmp_path):
     assert cfg.test_evaluator.ann_file == f'{tmp_path}/annotations/d.json'
 
 
+@pytest.mark.parametrize(
+    'config, files',
+    [
+        ('detection/cascade_fastervit_2_3x.py', 3),
+        ('segmentation/upernet_fastervit_2_160k.py', 3),
+    ],
+)
 def test_published_configs_follow(config, files, tmp_path):
     cfg = Config.fromfile(ROOT / 'configs' / config)
     point_to_folder(cfg, tmp_path)

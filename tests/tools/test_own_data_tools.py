@@ -277,7 +277,7 @@ def test_the_page_opens_in_a_browser(three_classes, tmp_path):
 
 
 def test_two_lines_of_python_predict(run):
-    """As the README shows them."""
+    """As docs/training.md shows them."""
     code = (
         'from fastervit_mm.prediction import Predictor\n'
         f'p = Predictor({str(config_of(run))!r}, {str(run / "epoch_1.pth")!r}, "cpu")\n'

@@ -152,6 +152,7 @@ def test_two_processes_on_a_cpu(shapes, tmp_path):
     assert 'coco/bbox_mAP' in tested
 
 
+GUIDE = ROOT / 'docs' / 'training.md'
 RECIPES = {
     'ema': ['default_hooks.ema.type=EMAHook', 'default_hooks.ema.momentum=0.0002'],
     'clip': ['optim_wrapper.clip_grad.max_norm=1'],
@@ -163,8 +164,8 @@ RECIPES = {
 }
 
 
-def test_the_readme_names_every_recipe():
-    text = (ROOT / 'README.md').read_text()
+def test_the_guide_names_every_recipe():
+    text = GUIDE.read_text(encoding='utf-8')
     assert not [o for options in RECIPES.values() for o in options if o not in text]
 
 
@@ -206,14 +207,14 @@ def test_auto_scale_lr(shapes, tmp_path):
     assert re.search(r'Epoch\(train\).* lr: 2\.5000e-04', output)
 
 
-def readme_commands(start: str) -> str:
-    """The README's block of commands that begins with ``start``."""
-    blocks = re.findall(r'```bash\n(.*?)```', (ROOT / 'README.md').read_text(), flags=re.S)
+def guide_commands(start: str) -> str:
+    """The block of commands that begins with ``start``."""
+    blocks = re.findall(r'```bash\n(.*?)```', GUIDE.read_text(encoding='utf-8'), flags=re.S)
     (block,) = [b for b in blocks if b.startswith(start)]
     return block
 
 
-def test_the_readmes_trial_on_photographs(coco_tiny, tmp_path):
+def test_the_guides_trial_on_photographs(coco_tiny, tmp_path):
     """Two iterations of the paper's detector on COCO photographs, its evaluation, its pictures."""
     faster = ' '.join(
         [
@@ -224,7 +225,7 @@ def test_the_readmes_trial_on_photographs(coco_tiny, tmp_path):
             *(f'model.train_cfg.rcnn.{i}.sampler.num=32' for i in range(3)),
         ]
     )
-    commands = readme_commands('SMALL=').replace('--data FOLDER', f'--data {coco_tiny}')
+    commands = guide_commands('SMALL=').replace('--data FOLDER', f'--data {coco_tiny}')
     commands = commands.replace('work_dirs/trial', str(tmp_path)).replace(
         '$SMALL', f'$SMALL {faster}'
     )

@@ -1,4 +1,4 @@
-"""tools/zoo.py: counts worked out by hand, what it prints, and the figures that the README states."""
+"""tools/zoo.py: counts worked out by hand, what it prints, and the figures that docs/zoo.md states."""
 
 import importlib.util
 import re
@@ -71,7 +71,15 @@ class Dino(Counted):
 def counted(monkeypatch, tmp_path, model: type, scope: str, kind: str, backbone: str):
     """The model that was counted for a config of these types, and its figures."""
     built = []
-    monkeypatch.setattr(zoo, 'build_model', lambda cfg: built.append(model().train()) or built[0])
+
+    def build(cfg, device, init):
+        """Without values: figures need none, and initialising may fetch published weights."""
+        assert (cfg.default_scope, cfg.model.type, init) == (scope, kind, False)
+        with torch.device(device):
+            built.append(model().train())
+        return built[0]
+
+    monkeypatch.setattr(zoo, 'build_model', build)
     path = tmp_path / 'config.py'
     path.write_text(
         f"default_scope = '{scope}'\n"
@@ -147,18 +155,93 @@ def test_all_configs_unless_some_are_named(monkeypatch, capsys):
     assert len(lines) == len(asked) and lines[-1].startswith(f'[{len(asked)}/{len(asked)}] ')
 
 
-# -- the README's rows ------------------------------------------------------------------------
+# -- the page -----------------------------------------------------------------------------------
 
 
 def stated() -> dict[str, tuple[float, float]]:
-    """Config -> parameters (M), multiply-adds (G) of the README's model zoo."""
+    """Config -> parameters (M), multiply-adds (G) of docs/zoo.md."""
     rows = re.findall(
-        r'^\| `(\w+)` \|.*\| ([\d.]+) \| ([\d.]+) \| \|$', (ROOT / 'README.md').read_text(), re.M
+        r'^\| \[`(\w+)`\]\(.*\) \|.*\| ([\d.]+) \| ([\d.]+) \|$',
+        (ROOT / 'docs/zoo.md').read_text(encoding='utf-8'),
+        re.M,
     )
+    assert len({name for name, *_ in rows}) == len(rows)
     return {name: (float(params), float(gmacs)) for name, params, gmacs in rows}
 
 
-def test_the_readme_states_figures_of_every_config_but_the_demos():
+def test_the_page_is_what_the_metafiles_give():
+    """If it is not: python tools/zoo.py --page."""
+    assert zoo.PAGE == ROOT / 'docs' / 'zoo.md'
+    assert zoo.PAGE.read_text(encoding='utf-8') == zoo.zoo_page()
+
+
+def test_the_page_is_written_without_measuring(monkeypatch, tmp_path, capsys):
+    page = tmp_path / 'zoo.md'
+    monkeypatch.setattr(zoo, 'PAGE', page)
+    monkeypatch.setattr(zoo, 'measure', lambda path: pytest.fail('measured'))
+    monkeypatch.setattr(sys, 'argv', ['zoo.py', '--page'])
+    zoo.main()
+    assert page.read_text(encoding='utf-8') == zoo.zoo_page()
+    assert capsys.readouterr().out == f'written: {page}\n'
+
+
+def test_a_table_of_a_metafile(monkeypatch, tmp_path):
+    """A row for each model, figures where they belong; none for a demo, which has no figures."""
+    (tmp_path / 'metafile.yml').write_text(
+        'Models:\n'
+        '- {Name: demo, Config: configs/demo.py}\n'
+        '- Name: large\n'
+        '  Config: configs/large.py\n'
+        '  Metadata:\n'
+        '    Parameters (M): 12.5\n'
+        '    GMACs: 100.0\n'
+        '    Published Results: {box AP: 50.1, mask AP: 40.2}\n'
+        '    Published Throughput: {images per second: 30}\n'
+        '- {Name: small, Config: configs/small.py, Metadata: {Parameters (M): 2.5, GMACs: 0}}\n'
+    )
+    monkeypatch.setattr(zoo, 'ROOT', tmp_path)
+    table = zoo.TABLES[0]._replace(
+        heading='Both', metafile='metafile.yml', text='Published: there.'
+    )
+    assert list(zoo.table_lines(table)) == [
+        '## Both',
+        '',
+        'Published: there.',
+        '',
+        '| config | published box AP | published mask AP | published im/s | params, M | GMACs |',
+        '| --- | ---: | ---: | ---: | ---: | ---: |',
+        '| [`large`](../configs/large.py) | 50.1 | 40.2 | 30 | 12.5 | 100.0 |',
+        '| [`small`](../configs/small.py) |  |  |  | 2.5 | 0 |',
+        '',
+    ]
+
+
+@pytest.mark.parametrize(
+    'row',
+    [
+        '[`cascade_fastervit_2_3x`](../configs/detection/cascade_fastervit_2_3x.py)'
+        ' | 52.1 | 45.2 | 287 | 133.3 | 847.9',
+        '[`cascade_swin_t_3x`](../configs/detection/peers/cascade_swin_t_3x.py)'
+        ' | 50.4 | 43.7 | 161 | 85.6 | 744.8',
+        '[`dino_4scale_fastervit_4_21k_224_12e_released`]'
+        '(../configs/detection/dino_4scale_fastervit_4_21k_224_12e_released.py)'
+        ' | 55.16 | 293.3 | 1100.6',
+        '[`upernet_fastervit_2_160k`](../configs/segmentation/upernet_fastervit_2_160k.py)'
+        ' | 47.2 | 48.4 | 377 | 107.6 | 1055.5',
+        '[`upernet_swin_t_160k`](../configs/segmentation/peers/upernet_swin_t_160k.py)'
+        ' | 44.5 |  | 350 | 59.9 | 944.4',
+    ],
+)
+def test_rows_of_each_table(row):
+    assert f'| {row} |' in zoo.zoo_page().splitlines()
+
+
+def test_the_page_links_to_configs_that_exist():
+    links = re.findall(r'\(\.\./(configs/[\w/]+\.py)\)', zoo.zoo_page())
+    assert len(links) == len(stated()) and all((ROOT / link).is_file() for link in links)
+
+
+def test_the_page_states_figures_of_every_config_but_the_demos():
     assert sorted(stated()) == sorted(
         name.rpartition('/')[2] for name in NAMES if 'shapes' not in name
     )
@@ -177,7 +260,7 @@ def test_the_readme_states_figures_of_every_config_but_the_demos():
         'segmentation/upernet_fastervit_4_21k_512_160k',
     ],
 )
-def test_the_readme_states_what_is_counted(name):
+def test_the_page_states_what_is_counted(name):
     figures = zoo.measure(CONFIGS / f'{name}.py')
     assert (figures['params_m'], figures['gmacs']) == stated()[name.rpartition('/')[2]]
 

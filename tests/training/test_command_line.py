@@ -10,11 +10,13 @@ from mmengine.config import Config
 from fastervit_mm.config.host import check_host_library
 from fastervit_mm.config.reading import (
     add_common_options,
+    apply_options,
     check_checkpoint,
     load_config,
     read_config,
 )
 from fastervit_mm.errors import ArgumentError, FileError
+from fastervit_mm.tasks.use_folder import evaluate_on, train_on
 from fastervit_mm.training.processes import say
 from fastervit_mm.training.runner import (
     has_checkpoint,
@@ -51,6 +53,7 @@ def test_options_by_default(config):
         config=str(config),
         work_dir=None,
         data=None,
+        ignore_zero=None,
         cfg_options=None,
         launcher='none',
         local_rank=0,
@@ -67,6 +70,7 @@ def test_options_as_the_help_shows_them(capsys):
     for option in (
         '--work-dir WORK_DIR',
         '--data FOLDER',
+        '--ignore-zero',
         '--cfg-options KEY=VALUE [KEY=VALUE ...]',
         '--launcher {none,pytorch,slurm,mpi}',
     ):
@@ -100,27 +104,34 @@ def test_the_work_dir_is_the_options_then_the_configs_then_named_after_it(config
 
 
 def test_options_come_after_the_folder(config, tmp_path):
-    seen = []
-
-    def use_folder(cfg, folder):
-        seen.append((folder, cfg.work_dir, cfg.train_dataloader.batch_size))
-        cfg.train_dataloader.batch_size = 5
-        cfg.train_dataloader.dataset.data_root = 'folder'
-
+    """They are applied twice: what is fitted sees them, and they have the last word."""
     options = ['--cfg-options', 'train_dataloader.batch_size=2', 'a.b=[1,2]']
-    cfg = load_config(parse(config, '--data', tmp_path, '--work-dir', 'w', *options), use_folder)
-    assert seen == [(tmp_path, 'w', 8)]
+    args = parse(config, '--data', tmp_path, '--work-dir', 'w', *options)
+    assert args.data == str(tmp_path)
+    cfg = load_config(args)
+    loader = dict(batch_size=2, dataset=dict(type='D', data_root='data/coco/'))
+    assert (cfg.train_dataloader, cfg.work_dir, cfg.a.b) == (loader, 'w', [1, 2])
+    cfg.train_dataloader.batch_size = 5
+    cfg.train_dataloader.dataset.data_root = 'folder'
+    apply_options(cfg, args)
     assert cfg.train_dataloader == dict(batch_size=2, dataset=dict(type='D', data_root='folder'))
     assert cfg.a.b == [1, 2]
-    load_config(parse(config), use_folder)
-    assert len(seen) == 1
+    before = cfg.to_dict()
+    apply_options(cfg, parse(config))
+    assert cfg.to_dict() == before
+    with pytest.raises(ArgumentError, match='^default_scope of the config is'):
+        apply_options(cfg, parse(config, '--cfg-options', 'default_scope=mmpose'))
 
 
-def test_a_folder_takes_the_place_of_the_configs(config, tmp_path):
-    cfg = load_config(parse(config, '--data', tmp_path))
-    assert cfg.train_dataloader.dataset.data_root == str(tmp_path)
-    with pytest.raises(FileError, match='--data nowhere is not a folder'):
-        load_config(parse(config, '--data', 'nowhere'))
+@pytest.mark.parametrize('use', [train_on, evaluate_on])
+def test_a_folder_that_is_none(use, config, tmp_path):
+    """Its use is tested in tests/tasks."""
+    cfg = load_config(parse(config, '--data', 'nowhere'))
+    (tmp_path / 'file').write_text('')
+    for name in ('none', 'file'):
+        with pytest.raises(FileError) as caught:
+            use(cfg, tmp_path / name)
+        assert str(caught.value) == f'--data {tmp_path / name} is not a folder'
 
 
 @pytest.mark.parametrize('scope', ['mmpose', None])
@@ -259,11 +270,10 @@ def test_tensorboard_writes_beside_the_log(monkeypatch):
         request_tensorboard(cfg)
 
 
-@pytest.mark.parametrize('rank, printed', [(None, 'text\n'), ('0', 'text\n'), ('1', ''), ('2', '')])
+@pytest.mark.parametrize('rank, printed', [(None, 'text\n'), (0, 'text\n'), (1, ''), (2, '')])
 def test_one_process_of_several_speaks(rank, printed, monkeypatch, capsys):
-    monkeypatch.delenv('RANK', raising=False)
     if rank is not None:
-        monkeypatch.setenv('RANK', rank)
+        monkeypatch.setattr('mmengine.dist.utils.get_rank', lambda group: rank)
     say('text')
     assert capsys.readouterr().out == printed
 
@@ -275,7 +285,6 @@ def test_what_is_said_is_seen_at_once(monkeypatch):
         def flush(self):
             self.seen = self.getvalue()
 
-    monkeypatch.delenv('RANK', raising=False)
     monkeypatch.setattr(sys, 'stdout', Out())
     say('text')
     assert sys.stdout.seen == 'text\n'

@@ -8,17 +8,17 @@ from mmengine.model import BaseModule
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from fastervit_mm.config import run_config
 from fastervit_mm.config.host import build_model
 from fastervit_mm.errors import ArgumentError
+from fastervit_mm.training import processes
+from fastervit_mm.training.processes import start_processes
 from fastervit_mm.training.runner import build_runner, fit_to_device
 from tests.training.toys import NotingRunner, registered
 
 
 @pytest.fixture(autouse=True)
 def one_process_on_a_cpu(monkeypatch):
-    monkeypatch.delenv('RANK', raising=False)
-    monkeypatch.setattr(run_config, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(processes, 'get_device', lambda: 'cpu')
 
 
 @pytest.fixture
@@ -28,6 +28,8 @@ def started(monkeypatch):
     monkeypatch.setattr(
         'torch.distributed.init_process_group', lambda backend: backends.append(backend)
     )
+    # which sets the start method and thread counts of this whole process
+    monkeypatch.setattr(processes, 'set_multi_processing', lambda **_: None)
     return backends
 
 
@@ -49,7 +51,7 @@ def a_config(**more):
 
 @pytest.mark.parametrize('device', ['cuda', 'npu', 'mlu', 'musa'])
 def test_an_accelerator_changes_nothing(device, monkeypatch, started, capsys):
-    monkeypatch.setattr(run_config, 'get_device', lambda: device)
+    monkeypatch.setattr(processes, 'get_device', lambda: device)
     cfg = a_config(launcher='slurm')
     fit_to_device(cfg)
     assert cfg.to_dict() == a_config(launcher='slurm').to_dict()
@@ -58,7 +60,7 @@ def test_an_accelerator_changes_nothing(device, monkeypatch, started, capsys):
 
 @pytest.mark.parametrize('device', ['cpu', 'mps'])
 def test_mixed_precision_becomes_fp32_and_says_so(device, monkeypatch, started, capsys):
-    monkeypatch.setattr(run_config, 'get_device', lambda: device)
+    monkeypatch.setattr(processes, 'get_device', lambda: device)
     cfg = a_config()
     fit_to_device(cfg)
     expected = a_config(optim_wrapper=dict(type='OptimWrapper', clip_grad=dict(max_norm=1)))
@@ -83,6 +85,7 @@ def test_full_precision_stays_as_it_is(wrapper, capsys):
 def test_several_processes_on_cpus(unused, started):
     more = {} if unused is None else dict(find_unused_parameters=unused)
     cfg = a_config(launcher='pytorch', **more)
+    start_processes(cfg)
     fit_to_device(cfg)
     assert cfg.sync_bn is None
     assert cfg.model_wrapper_cfg == dict(
@@ -99,8 +102,8 @@ def test_several_processes_on_cpus(unused, started):
 
 
 def test_processes_are_connected_once(started, monkeypatch):
-    monkeypatch.setattr(run_config, 'is_distributed', lambda: True)
-    fit_to_device(a_config(launcher='pytorch'))
+    monkeypatch.setattr(processes, 'is_distributed', lambda: True)
+    start_processes(a_config(launcher='pytorch'))
     assert started == []
 
 
@@ -108,8 +111,13 @@ def test_processes_are_connected_once(started, monkeypatch):
 def test_other_launchers_need_accelerators(launcher, started):
     message = f'^--launcher {launcher} needs accelerators; on CPUs use --launcher pytorch'
     with pytest.raises(ArgumentError, match=message):
-        fit_to_device(a_config(launcher=launcher))
+        build_runner(a_config(launcher=launcher))
     assert started == []
+
+
+def test_processes_are_connected_before_the_runner_is_built(started, monkeypatch):
+    monkeypatch.setattr(Runner, 'from_cfg', lambda cfg: (started.copy(), cfg.env_cfg.dist_cfg))
+    assert build_runner(a_config(launcher='pytorch')) == (['gloo'], dict(backend='gloo'))
 
 
 def test_the_runner_is_the_one_that_the_config_names(monkeypatch):

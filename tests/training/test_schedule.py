@@ -4,13 +4,8 @@ import pytest
 from mmengine.config import Config
 
 from fastervit_mm.errors import ArgumentError
+from fastervit_mm.training import schedule
 from fastervit_mm.training.schedule import fit_schedule, scaled_scheduler
-
-
-@pytest.fixture(autouse=True)
-def one_process(monkeypatch):
-    monkeypatch.delenv('WORLD_SIZE', raising=False)
-
 
 WARM_UP = dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50)
 STEPS = dict(type='MultiStepLR', by_epoch=True, begin=0, end=36, milestones=[27, 33], gamma=0.1)
@@ -159,7 +154,7 @@ def test_a_short_training_keeps_frequent_checkpoints():
 )
 def test_each_process_takes_a_batch(processes, epochs, iters, total, monkeypatch):
     """20 images in batches of 2, by 4 processes: 3 iterations an epoch."""
-    monkeypatch.setenv('WORLD_SIZE', str(processes))
+    monkeypatch.setattr(schedule, 'get_world_size', lambda: processes)
     cfg = by_epochs()
     assert fit_schedule(cfg, 20, epochs, iters) == total
     assert cfg.train_cfg.max_epochs == 3

@@ -126,5 +126,5 @@ def test_what_is_no_checkpoint_is_an_error(tmp_path):
     with pytest.raises(FileError, match='none.pth does not exist'):
         start_from(config(), 'none.pth', tmp_path)
     (tmp_path / 'c.pth').write_bytes(b'text')
-    with pytest.raises(ArgumentError, match='cannot be loaded'):
+    with pytest.raises(FileError, match='cannot be loaded'):
         start_from(config(), str(tmp_path / 'c.pth'), tmp_path)
