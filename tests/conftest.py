@@ -1,5 +1,6 @@
 """Fixtures that several tests share: published names, real photographs, drawn scenes."""
 
+import gc
 import json
 import os
 from pathlib import Path
@@ -12,6 +13,11 @@ from tests.helpers import FIXTURES, PHOTOGRAPHS
 if os.environ.get('FILL_UNINITIALISED'):  # make test-nan: what nobody wrote is NaN, not luck
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = True
+
+
+def pytest_collection_finish() -> None:
+    """What imports have made stays: mmengine collects garbage for each data set, a second each."""
+    gc.freeze()
 
 
 @pytest.fixture(scope='session')
