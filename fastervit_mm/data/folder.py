@@ -48,7 +48,9 @@ def _ade_evaluation(folder: Path, ignore_zero: bool | None, progress: Progress) 
 
 
 class Layout(NamedTuple):
-    """How folders of one layout are read; another data format is one more of these.
+    """How folders for one task are read.
+
+    Another file format is found and read here too: its reader gives the same kind of reading.
 
     Attributes:
         read: everything in the folder.
