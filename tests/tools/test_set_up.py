@@ -313,12 +313,13 @@ def test_pip_runs_in_the_environment_and_a_failure_is_named(ready, monkeypatch):
     monkeypatch.setattr(
         subprocess, 'run', lambda command: asked.append(command) or SimpleNamespace(returncode=0)
     )
-    ready.pip('install', 'x')
-    command = [str(ready.python), '-m', 'pip', '--disable-pip-version-check', 'install', 'x']
+    ready.install('x', Path('y'))
+    command = [str(ready.python), '-m', 'pip', '--disable-pip-version-check']
+    command += ['install', '-q', 'x', 'y']
     assert asked == [command]
     monkeypatch.setattr(subprocess, 'run', answer(returncode=1))
     with pytest.raises(set_up.SetUpError) as caught:
-        ready.pip('install', 'x')
+        ready.install('x', Path('y'))
     assert str(caught.value) == f'this failed: {" ".join(command)} (its messages are above)'
 
 

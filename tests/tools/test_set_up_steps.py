@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -28,8 +29,8 @@ class Steps(set_up.Environment):
     def create(self):
         self.log.append('create')
 
-    def pip(self, *args):
-        self.log.append(args)
+    def install(self, *args):
+        self.log.append(tuple(map(str, args)))
 
     def operator_failure(self, kind):
         self.log.append(f'try {kind}')
@@ -41,9 +42,9 @@ def wheels(monkeypatch):
     """`operator_wheel` that builds nothing."""
     asked = []
 
-    def wheel(env, line, kind, *, anew):
-        asked.append((line, kind, anew))
-        return f'anew={anew}.whl'
+    def wheel(env, line, kind, *, rebuild):
+        asked.append((line, kind, rebuild))
+        return Path(f'rebuild={rebuild}.whl')
 
     monkeypatch.setattr(set_up, 'operator_wheel', wheel)
     return asked
@@ -51,12 +52,12 @@ def wheels(monkeypatch):
 
 def libraries(name: str) -> tuple:
     pins = str(ROOT / 'requirements' / f'{name}.txt')
-    package = f'{ROOT}[{name},tests]'
-    return ('install', '-q', '-c', pins, '--no-build-isolation', '-e', package)
+    package = f'{ROOT}[{name},tests,lint]'
+    return ('-c', pins, '--no-build-isolation', '-e', package)
 
 
 def reinstalled(wheel: str) -> tuple:
-    return ('install', '-q', '--force-reinstall', '--no-deps', wheel)
+    return ('--force-reinstall', '--no-deps', wheel)
 
 
 def test_operators_that_load_are_left_alone(tmp_path, wheels, capsys):
@@ -73,7 +74,7 @@ def test_operators_are_installed_before_the_libraries(tmp_path, wheels):
     set_up.install_libraries(env, 'original', 'cuda')
     assert env.log == [
         'try cuda',
-        reinstalled('anew=False.whl'),
+        reinstalled('rebuild=False.whl'),
         libraries('original'),
         'try cuda',
     ]
@@ -83,8 +84,8 @@ def test_operators_are_installed_before_the_libraries(tmp_path, wheels):
 def test_operators_of_another_torch_are_built_again_once(tmp_path, wheels, capsys):
     env = Steps(tmp_path, ['no module', 'undefined symbol'])
     set_up.install_libraries(env, 'maintained', 'cpu')
-    assert [anew for _, _, anew in wheels] == [False, True]
-    assert env.log[-3:] == [reinstalled('anew=True.whl'), libraries('maintained'), 'try cpu']
+    assert [rebuild for _, _, rebuild in wheels] == [False, True]
+    assert env.log[-3:] == [reinstalled('rebuild=True.whl'), libraries('maintained'), 'try cpu']
     assert 'the operators do not work with this torch: undefined symbol' in capsys.readouterr().out
 
 
@@ -120,7 +121,7 @@ def builds(monkeypatch, tmp_path):
 def test_a_wheel_is_built_once_and_kept(tmp_path, builds, capsys):
     folder = set_up.wheel_folder(MAINTAINED, 'cpu')
     for _ in range(2):
-        wheel = set_up.operator_wheel(Steps(tmp_path), MAINTAINED, 'cpu', anew=False)
+        wheel = set_up.operator_wheel(Steps(tmp_path), MAINTAINED, 'cpu', rebuild=False)
         assert wheel == folder / 'mmcv-1.whl'
     assert builds == [(MAINTAINED, 'cpu')]
     assert capsys.readouterr().out == f'[set-up] using the operators kept in {folder}\n'
@@ -128,9 +129,9 @@ def test_a_wheel_is_built_once_and_kept(tmp_path, builds, capsys):
 
 def test_a_wheel_is_built_again_when_asked(tmp_path, builds):
     folder = set_up.wheel_folder(MAINTAINED, 'cpu')
-    set_up.operator_wheel(Steps(tmp_path), MAINTAINED, 'cpu', anew=False)
+    set_up.operator_wheel(Steps(tmp_path), MAINTAINED, 'cpu', rebuild=False)
     (folder / 'build.log').write_text('kept')
-    wheel = set_up.operator_wheel(Steps(tmp_path), MAINTAINED, 'cpu', anew=True)
+    wheel = set_up.operator_wheel(Steps(tmp_path), MAINTAINED, 'cpu', rebuild=True)
     assert wheel == folder / 'mmcv-2.whl' and list(folder.glob('*.whl')) == [wheel]
     assert (folder / 'build.log').is_file()
 
@@ -161,7 +162,7 @@ def test_how_operators_are_built(tmp_path, monkeypatch, capsys, kind, cuda):
     ((command, options),) = started
     assert command == [
         *(str(env.python), '-m', 'pip', 'wheel', '-v', '--no-cache-dir', '--no-deps'),
-        *('--no-build-isolation', '--no-binary', 'onedl-mmcv', '-w', str(folder)),
+        *('--no-build-isolation', '-w', str(folder), '--no-binary', 'onedl-mmcv'),
         'onedl-mmcv==2.3.6',
     ]
     settings = options.pop('env')
@@ -254,9 +255,9 @@ def test_torch_comes_first_then_the_libraries_then_the_mark(
     pins = str(ROOT / 'requirements' / f'{name}.txt')
     assert env.log == [
         'create',
-        ('install', '-q', '--upgrade', 'pip'),
+        ('--upgrade', 'pip'),
         (
-            *('install', '-q', '-c', pins, 'torch', 'torchvision', 'timm', 'numpy'),
+            *('-c', pins, 'torch', 'torchvision', 'timm', 'numpy'),
             *(line.setuptools, 'wheel', 'ninja', 'packaging', 'psutil'),
         ),
     ]
