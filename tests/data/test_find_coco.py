@@ -37,6 +37,8 @@ CHOICES = [  # names of annotation files, which is for training, which for valid
     (['training_photos_val', 'training_photos_train'], *['training_photos_' + s for s in ('train', 'val')]),
     (['val_of_train', 'all_train'], 'all_train', 'val_of_train'),
     (['a_val_train', 'b_val'], 'a_val_train', 'b_val'),
+    (['a_val_train', 'b_train'], 'b_train', 'a_val_train'),
+    (['a_val_of_train', 'b_val', 'train'], 'train', 'b_val'),
     (['c_train_val_x', 'train', 'c_val'], 'train', 'c_val'),
     (['b_train', 'a_train', 'b_val', 'a_val'], 'a_train', 'a_val'),
 ]  # fmt: skip

@@ -81,6 +81,9 @@ def test_files_are_stated_below_the_folder_that_all_inputs_share(here):
     assert [s.file for s in expand(['x/a/1.jpg', 'x/b'])] == ['a/1.jpg', 'b/2.jpg']
     assert [s.file for s in expand(['x/a', 'x/3.jpg'])] == ['a/1.jpg', '3.jpg']
     assert [s.file for s in expand(['x/a/1.jpg'])] == ['1.jpg']
+    assert [s.file for s in expand(['x/a'])] == ['1.jpg']
+    touch(here, 'deep/er/1.jpg', 'deep/er/b/2.jpg')
+    assert [s.file for s in expand(['deep'])] == ['er/1.jpg', 'er/b/2.jpg']
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ def test_a_figure_is_drawn_as_lines():
     text = shown.content.decode()
     assert '</svg>' in text and '<!-- steps -->' in text
     assert plot.get_size_inches().tolist() == [6, 3]
+    assert pictures(html.figure(plot))[0][:3] == ('', '', None)
 
 
 def test_axes_of_a_figure():

@@ -30,6 +30,7 @@ def test_overlaps_of_boxes():
     # apart on both axes: two negative sides make no overlap
     assert box_iou(boxes([0, 0, 1, 1]), boxes([3, 3, 4, 4])) == 0
     assert box_iou(boxes([1, 1, 1, 1]), boxes([1, 1, 1, 1])) == 0  # of no size
+    assert box_iou(boxes([0, 0, 0.2, 0.1]), boxes([0, 0, 0.2, 0.1])) == pytest.approx(1)
     assert box_iou(boxes(), b).shape == (0, 5) and box_iou(a, boxes()).shape == (2, 0)
 
 
@@ -81,6 +82,10 @@ def test_rows_of_the_confusion_are_the_truth_and_the_last_of_each_is_the_backgro
     assert matrix.tolist() == [[1, 1, 0], [0, 1, 1], [1, 1, 0]]
     detection_confusion(matrix, truth[:1], [0], found[:0], [], [])  # added to what is there
     assert matrix.tolist() == [[1, 1, 1], [0, 1, 1], [1, 1, 0]]
+    twice = np.zeros((3, 3), int)
+    for _ in range(2):  # each image counts
+        detection_confusion(twice, truth, [0, 0, 1, 1], found, [1, 1, 0, 0, 1], pairs)
+    assert twice.tolist() == [[2, 2, 0], [0, 2, 2], [2, 2, 0]]
 
 
 @pytest.mark.parametrize(
@@ -90,6 +95,7 @@ def test_rows_of_the_confusion_are_the_truth_and_the_last_of_each_is_the_backgro
         (0, 3, 0, 0.0),
         (0, 0, 3, 0.0),
         (3, 3, 3, 1.0),
+        (1, 2, 2, 0.5),
         (2, 4, 2, 2 / 3),  # precision 1, recall 1/2
         (1, 4, 2, 1 / 3),  # precision 1/2, recall 1/4
     ],

@@ -93,6 +93,8 @@ def test_training_on_photographs(photographs_as_ade, tmp_path):
         'model.data_preprocessor.size=(128,128)',
         'val_dataloader.dataset.pipeline.1.scale=(512,128)',
         'val_dataloader.dataset.indices=2',
+        *(f'model.{head}_head.channels=64' for head in ('decode', 'auxiliary')),
+        'default_hooks.checkpoint.save_optimizer=False',
     ]
     output = call_tool(
         *('train.py', ADE, '--data', photographs_as_ade, '--work-dir', tmp_path),

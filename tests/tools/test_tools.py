@@ -222,6 +222,8 @@ def test_the_guides_trial_on_photographs(coco_tiny, tmp_path):
             'train_dataloader.num_workers=0',
             'train_dataloader.persistent_workers=False',
             'model.test_cfg.rpn.max_per_img=100',
+            'default_hooks.checkpoint.save_best=None',
+            'default_hooks.checkpoint.save_optimizer=False',  # 1 GB
             *(f'model.train_cfg.rcnn.{i}.sampler.num=32' for i in range(3)),
         ]
     )
