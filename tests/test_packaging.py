@@ -92,6 +92,10 @@ def test_what_a_wheel_says_of_itself(wheel):
     )
 
 
+def names_of(needs, extra: str) -> set[str]:
+    return {r.name for r in needs if r.marker and r.marker.evaluate({'extra': extra})}
+
+
 def test_what_a_wheel_needs(wheel):
     from packaging.requirements import Requirement
 
@@ -99,7 +103,7 @@ def test_what_a_wheel_needs(wheel):
     needs = [Requirement(text) for text in about.get_all('Requires-Dist')]
     always = {str(r) for r in needs if r.marker is None}
     assert always == {str(Requirement(text)) for text in NEEDS}
-    assert {*EXTRAS, 'tests'} <= set(about.get_all('Provides-Extra'))
+    assert {*EXTRAS, 'tests', 'lint'} <= set(about.get_all('Provides-Extra'))
     for extra, texts in EXTRAS.items():
         wanted = {(r.name, str(r.specifier)) for r in map(Requirement, texts)}
         found = {
@@ -108,8 +112,8 @@ def test_what_a_wheel_needs(wheel):
             if r.marker and r.marker.evaluate({'extra': extra})
         }
         assert found == wanted, extra
-    tests = {r.name for r in needs if r.marker and r.marker.evaluate({'extra': 'tests'})}
-    assert {'pytest', 'hypothesis', 'ruff'} <= tests
+    assert {'pytest', 'hypothesis'} <= names_of(needs, 'tests')
+    assert {'ruff', 'import-linter', 'mypy', 'pre-commit'} <= names_of(needs, 'lint')
 
 
 # -- the folder .mim --------------------------------------------------------------------------

@@ -1,14 +1,14 @@
 """A clock that only calls move, subjects and readings that were never measured."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from torch import nn
 
-from fastervit_mm.benchmark.subjects import Subject, parse_subject
-from fastervit_mm.data.reading import Reading
-from fastervit_mm.tasks.base import Task
+from fastervit_mm.benchmark.subjects import Subject, Workload, parse_subject
+from fastervit_mm.benchmark.timing import Measurement
 
-INFER = Task(8, 10, 2, 'fp32', 'infer', 'cpu')
+INFER = Workload(8, 10, 2, 'fp32', 'infer', 'cpu')
 TRAIN = INFER._replace(mode='train')
 
 
@@ -37,9 +37,21 @@ def subject(name: str = 'fastervit_0', part: str = 'model') -> Subject:
     return parse_subject(name, part)
 
 
-def reading(name: str = 'fastervit_0', task: Task = INFER, seconds=(1.0,), **changes) -> Reading:
-    plain = Reading(name, task, task, tuple(seconds), 10**9, 10**6, None, None, 0.25)
-    return plain._replace(**changes)
+def reading(
+    name: str = 'fastervit_0', task: Workload = INFER, seconds=(1.0,), **changes
+) -> Measurement:
+    plain = Measurement(
+        subject=name,
+        requested=task,
+        workload=task,
+        seconds=tuple(seconds),
+        flops=10**9,
+        parameters=10**6,
+        peak_memory=None,
+        ratio=None,
+        matrix_share=0.25,
+    )
+    return replace(plain, **changes)
 
 
 def tiny_network() -> nn.Sequential:

@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from fastervit_mm import VARIANTS, FasterViT
-from fastervit_mm.benchmark.subjects import parse_subject
+from fastervit_mm.benchmark.subjects import Workload, parse_subject
 from fastervit_mm.benchmark.timing import MATRIX_SIDE, measure
-from fastervit_mm.tasks.base import Task
 from fastervit_mm.variants import Variant
 from tests.helpers import SMALL, call_tool
 
@@ -58,7 +57,7 @@ def test_the_command_writes_what_it_measured(tmp_path):
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='reads /proc')
 def test_peak_memory_is_measured_in_a_process_of_its_own():
-    task = Task(256, 256, 1, 'fp32', 'infer', 'cpu')
+    task = Workload(256, 256, 1, 'fp32', 'infer', 'cpu')
     (reading,) = measure([parse_subject('fastervit_0+fused')], task, rounds=1)
     largest_map = 4 * 64 * 64 * 64  # bytes of stage 0's
     assert 2 * largest_map < reading.peak_memory < 2**30
@@ -87,7 +86,7 @@ def test_a_whole_segmentor_and_its_changes(tmp_path):
 
 
 def test_changes_do_not_change_the_count():
-    task = Task(64, 64, 2, 'fp32', 'train', 'cpu')
+    task = Workload(64, 64, 2, 'fp32', 'train', 'cpu')
     names = ('tiny', 'tiny+checkpointed', 'tiny')
     readings = measure([parse_subject(n) for n in names], task, rounds=3, memory=False)
     assert [r.subject for r in readings] == list(names)
@@ -102,7 +101,7 @@ def test_nothing_to_time_is_an_error():
 
 
 def test_a_network_of_timms(capsys):
-    task = Task(64, 96, 1, 'fp32', 'infer', 'cpu')
+    task = Workload(64, 96, 1, 'fp32', 'infer', 'cpu')
     subjects = [parse_subject(f'timm:{name}') for name in ('resnet18', 'no_such_network')]
     (reading,) = measure(subjects, task, rounds=1, memory=False)
     assert reading.subject == 'timm:resnet18' and reading.ratio == 1

@@ -8,9 +8,9 @@ import sys
 import pytest
 import torch
 
-from fastervit_mm.benchmark.subjects import parse_subject
+from fastervit_mm.benchmark.subjects import Workload, parse_subject
+from fastervit_mm.config.argument_types import positive_int
 from fastervit_mm.errors import ArgumentError
-from fastervit_mm.tasks.base import Task
 from tests.benchmark.stand_ins import reading
 from tests.helpers import ROOT
 
@@ -37,10 +37,11 @@ def test_what_is_no_size(text):
 
 
 def test_numbers_of_at_least_one():
-    assert (tool.positive('1'), tool.positive('12')) == (1, 12)
+    assert (positive_int('1'), positive_int('12')) == (1, 12)
     for text in ('0', '-1', '1.5', '', 'a'):
-        with pytest.raises(argparse.ArgumentTypeError, match=f"^'{text}' is no number of at least"):
-            tool.positive(text)
+        with pytest.raises(argparse.ArgumentTypeError) as caught:
+            positive_int(text)
+        assert str(caught.value) == f'{text} is not a number of at least 1'
 
 
 def parsed(monkeypatch, *arguments: str) -> dict:
@@ -155,7 +156,7 @@ def test_every_size_batch_dtype_and_mode_is_a_task(measured, monkeypatch, capsys
     )
     tasks = [task for _, task, _, _ in measured]
     assert tasks == [
-        Task(*size, batch, dtype, mode, 'cpu')
+        Workload(*size, batch, dtype, mode, 'cpu')
         for size in ((64, 96), (32, 32))
         for batch in (1, 2)
         for dtype in ('fp32', 'bf16')
@@ -180,7 +181,7 @@ def test_changes_for_all_subjects(measured, monkeypatch):
     (compiled, task, rounds, memory), threads, (fused, _, _, _) = measured
     assert compiled == [parse_subject(swin, 'backbone', frozenset({'compiled'}))]
     assert fused == [parse_subject(swin, 'model', frozenset({'fused', 'channels_last'}))]
-    assert task == Task(800, 1280, 1, 'fp32', 'infer', 'cpu')
+    assert task == Workload(800, 1280, 1, 'fp32', 'infer', 'cpu')
     assert (rounds, memory, threads) == (7, True, 3)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from fastervit_mm.benchmark import resident, timing
-from fastervit_mm.benchmark.timing import Contestant, count_flops, prepare
+from fastervit_mm.benchmark.timing import PreparedSubject, count_flops, prepare
 from tests.benchmark.stand_ins import INFER, TRAIN, Clock, subject, tiny_network
 
 # two images of 8x10 px: 4 filters of 3x3x3 at each pixel, then 320 x 5; two operations a multiply-add
@@ -82,14 +82,14 @@ def test_a_subject_is_counted_then_changed_then_warmed_up_twice(loaded, monkeypa
     monkeypatch.setattr(timing, 'make_call', make)
     ready = prepare(one, INFER)
     assert clock.log == ['count', 'change', 'call', 'call']
-    assert (ready.subject, ready.task) == (one, INFER._replace(dtype='bf16'))
+    assert (ready.subject, ready.workload) == (one, INFER._replace(dtype='bf16'))
     assert ready.model is changed and ready.flops == 77
     assert ready.parameters == 4 * 27 + 320 * 5  # before the change
 
 
-def contestant(task=INFER, call=lambda: None, model=None) -> Contestant:
+def prepared(task=INFER, call=lambda: None, model=None) -> PreparedSubject:
     model = model or nn.Linear(1, 1)
-    return Contestant(subject('fastervit_0+fused+compiled'), task, model, call, 1, 2)
+    return PreparedSubject(subject('fastervit_0+fused+compiled'), task, model, call, 1, 2)
 
 
 def test_peak_memory_on_a_gpu_is_above_what_was_there(monkeypatch):
@@ -100,7 +100,7 @@ def test_peak_memory_on_a_gpu_is_above_what_was_there(monkeypatch):
     for name in ('synchronize', 'reset_peak_memory_stats'):
         monkeypatch.setattr(torch.cuda, name, lambda name=name: log.append(name))
     task = INFER._replace(device='cuda')
-    peak = timing._peak_memory(contestant(task, lambda: log.append('call'), model))
+    peak = timing._peak_memory(prepared(task, lambda: log.append('call'), model))
     assert peak == 250 and model.weight.grad is None
     assert log == ['synchronize', 'reset_peak_memory_stats', 'call', 'synchronize']
 
@@ -116,7 +116,7 @@ def test_peak_memory_on_a_cpu_is_asked_of_another_process(monkeypatch, status, p
 
     monkeypatch.setattr(timing.sys, 'platform', 'linux')
     monkeypatch.setattr(subprocess, 'run', run)
-    assert timing._peak_memory(contestant()) == peak
+    assert timing._peak_memory(prepared()) == peak
     ((*command, order),) = orders
     assert command == [sys.executable, '-m', 'fastervit_mm.benchmark.resident']
     assert json.loads(order) == dict(
@@ -127,14 +127,14 @@ def test_peak_memory_on_a_cpu_is_asked_of_another_process(monkeypatch, status, p
             dtype=None,
             part='backbone',
         ),
-        task=dict(height=8, width=10, batch=2, dtype='fp32', mode='infer', device='cpu'),
+        workload=dict(height=8, width=10, batch=2, dtype='fp32', mode='infer', device='cpu'),
         threads=torch.get_num_threads(),
     )
 
 
 def test_peak_memory_is_unknown_elsewhere(monkeypatch):
     monkeypatch.setattr(timing.sys, 'platform', 'darwin')
-    assert timing._peak_memory(contestant()) is None
+    assert timing._peak_memory(prepared()) is None
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_the_process_prints_how_much_the_call_took(proc, monkeypatch, capsys, na
     one, log = subject(name), []
     order = dict(
         subject=one._replace(changes=sorted(one.changes))._asdict(),
-        task=INFER._asdict(),
+        workload=INFER._asdict(),
         threads=1,
     )
     monkeypatch.setattr(sys, 'argv', ['resident', json.dumps(order)])

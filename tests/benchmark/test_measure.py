@@ -8,7 +8,7 @@ import torch
 from fastervit_mm.benchmark import timing
 from fastervit_mm.benchmark.timing import (
     MATRIX_SIDE,
-    Contestant,
+    PreparedSubject,
     is_out_of_memory,
     matrix_product,
     measure,
@@ -35,7 +35,7 @@ def clock(monkeypatch):
         if one.name not in TIMES:
             raise RuntimeError('no such network\nand more')
         call = clock.call(one.name, TIMES[one.name])
-        return Contestant(one, one.on(task), tiny_network(), call, FLOPS[one.name], 1234)
+        return PreparedSubject(one, one.on(task), tiny_network(), call, FLOPS[one.name], 1234)
 
     def product(dtype, device):
         clock.log.append(f'product {dtype} {device}')
@@ -69,7 +69,7 @@ def test_the_figures_of_two_subjects(clock):
     assert (first.ratio, second.ratio) == (1, 2)
     # the product does 120 operations in a median of 2 s: 60/s; the subjects 480 in 4 s, 90 in 3 s
     assert (first.matrix_share, second.matrix_share) == (120 / 60, 30 / 60)
-    assert first.asked == first.task == INFER
+    assert first.requested == first.workload == INFER
 
 
 def test_progress_and_time_left(clock):
@@ -89,7 +89,7 @@ def test_progress_and_time_left(clock):
 def test_seven_rounds_and_memory_unless_told_otherwise(clock, monkeypatch):
     monkeypatch.setitem(TIMES, A.name, (1,) * 7)
     monkeypatch.setattr(timing, 'matrix_product', lambda *_: (clock.call('mm', (1,) * 22), 120))
-    monkeypatch.setattr(timing, '_peak_memory', lambda contestant: 42)
+    monkeypatch.setattr(timing, '_peak_memory', lambda prepared: 42)
     lines = []
     (one,) = measure([A], INFER, say=lines.append)
     assert len(one.seconds) == 7 and one.peak_memory == 42
@@ -127,7 +127,11 @@ def test_each_dtype_has_its_own_matrix_product(clock, monkeypatch):
     monkeypatch.setitem(TIMES, half.name, (3,))
     monkeypatch.setitem(FLOPS, half.name, 90)
     first, second = measure([A, half], INFER, rounds=1, memory=False, say=silent)
-    assert (first.task.dtype, second.task.dtype, second.asked.dtype) == ('fp32', 'bf16', 'fp32')
+    assert (first.workload.dtype, second.workload.dtype, second.requested.dtype) == (
+        'fp32',
+        'bf16',
+        'fp32',
+    )
     assert first.matrix_share == 240 / 120 and second.matrix_share == 30 / 240
     a_round = [A.name, half.name, *['mm fp32'] * 3, *['mm bf16'] * 3]
     assert clock.log[2:-1] == ['mm fp32', 'mm bf16', *a_round]

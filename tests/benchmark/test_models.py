@@ -16,6 +16,7 @@ from fastervit_mm.benchmark.subjects import (
     parse_subject,
 )
 from fastervit_mm.errors import ArgumentError
+from fastervit_mm.tasks import TASKS
 from fastervit_mm.variants import Variant
 from tests.benchmark.stand_ins import INFER, TRAIN
 from tests.helpers import ROOT, SMALL
@@ -286,9 +287,8 @@ def test_a_whole_model_predicts_or_trains():
 
 
 def test_truth_for_a_detector():
-    task = INFER._replace(height=40, width=100, batch=3)
     torch.manual_seed(0)
-    samples = subjects._samples(nn.Module(), task)
+    samples = TASKS['detection'].random_truth(nn.Module(), 3, (40, 100), 'cpu')
     assert len(samples) == 3
     corners = []
     for sample in samples:
@@ -316,7 +316,7 @@ def test_truth_for_a_detector():
 def test_truth_for_a_segmentor():
     model = nn.Module()
     model.decode_head = SimpleNamespace(num_classes=4)
-    samples = subjects._samples(model, INFER._replace(height=40, width=100, batch=3))
+    samples = TASKS['segmentation'].random_truth(model, 3, (40, 100), 'cpu')
     assert len(samples) == 3
     for sample in samples:
         labels = sample.gt_sem_seg.data

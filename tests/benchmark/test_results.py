@@ -4,6 +4,7 @@ import csv
 import json
 import platform
 import sys
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -12,11 +13,11 @@ from PIL import Image
 
 from fastervit_mm.benchmark import results
 from fastervit_mm.benchmark.results import machine, row, table, write_results
-from fastervit_mm.tasks.base import Task
+from fastervit_mm.benchmark.subjects import Workload
 from fastervit_mm.version import __version__
 from tests.benchmark.stand_ins import reading
 
-TASK = Task(800, 1280, 4, 'bf16', 'train', 'cpu')
+TASK = Workload(800, 1280, 4, 'bf16', 'train', 'cpu')
 # a median of 2 s for 4 images; 8 * 10^12 operations
 ONE = reading(
     'fastervit_0',
@@ -113,7 +114,7 @@ def test_json_csv_and_markdown(tmp_path):
 
 def test_readings_of_one_task_share_a_table(tmp_path):
     """Of one task: as asked, whatever dtype a subject has of its own."""
-    other = reading('fastervit_0+fp32', TASK._replace(dtype='fp32'), asked=TASK)
+    other = reading('fastervit_0+fp32', TASK._replace(dtype='fp32'), requested=TASK)
     later = reading('fastervit_0', TASK._replace(batch=8))
     write_results([ONE, later, other], {}, FACTS, tmp_path)
     text = (tmp_path / 'benchmark.md').read_text()
@@ -252,14 +253,14 @@ def test_time_and_memory_are_drawn_against_pixels(figures, tmp_path):
 
 
 def test_memory_that_was_not_measured_is_not_drawn(figures, tmp_path):
-    unknown = FAST_SMALL._replace(peak_memory=None)
+    unknown = replace(FAST_SMALL, peak_memory=None)
     write_results([FAST, unknown], {}, FACTS, tmp_path)
     time, memory = figures['sizes.png'].axes
     assert len(time.lines) == 1 and len(memory.lines) == 0
 
 
 def test_sizes_of_different_batches_are_not_joined(figures, tmp_path):
-    other = FAST_SMALL._replace(task=SMALL_TASK._replace(batch=1))
+    other = replace(FAST_SMALL, workload=SMALL_TASK._replace(batch=1))
     assert len(write_results([FAST, other], {}, FACTS, tmp_path)) == 3
 
 

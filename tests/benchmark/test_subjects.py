@@ -15,12 +15,12 @@ from fastervit_mm.benchmark.subjects import (
     DTYPES,
     IMAGENET_TOP1,
     Subject,
+    Workload,
     parse_subject,
     published_accuracy,
     read_subjects,
 )
 from fastervit_mm.errors import ArgumentError
-from fastervit_mm.tasks.base import Task
 from tests.benchmark.stand_ins import INFER
 
 CASCADE = 'configs/detection/cascade_fastervit_2_3x.py'
@@ -44,7 +44,7 @@ TOP1 = {
 
 
 def test_a_task_in_words():
-    assert str(Task(800, 1280, 4, 'bf16', 'train', 'cpu')) == '800x1280, batch 4, bf16, train'
+    assert str(Workload(800, 1280, 4, 'bf16', 'train', 'cpu')) == '800x1280, batch 4, bf16, train'
 
 
 def test_what_may_be_asked_for():

@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from tests.configs.expected.backbones import FASTERVIT, WEIGHTS
 from tests.configs.resolved import CONFIGS, NAMES, read
 from tests.helpers import ROOT
 
@@ -67,10 +68,14 @@ def test_a_child_differs_in_a_handful_of_lines(name):
 def test_published_weights_belong_to_the_arch(name):
     from fastervit_mm import VARIANTS
     from fastervit_mm.variants import WEIGHTS_URL
+    from fastervit_mm.weights.published import checkpoint_of
 
     backbone = read(name).model.backbone
     if 'FasterViT' in backbone.type and backbone.get('init_cfg'):
-        assert backbone.init_cfg.checkpoint == WEIGHTS_URL + VARIANTS[backbone.arch].weights
+        assert backbone.init_cfg == dict(type='Pretrained')
+        file = FASTERVIT[backbone.arch][1]
+        assert checkpoint_of(backbone.arch, backbone.init_cfg) == WEIGHTS + file
+        assert WEIGHTS_URL == WEIGHTS and VARIANTS[backbone.arch].weights == file
 
 
 def run_python(code: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:

@@ -7,7 +7,7 @@ from tests.configs.resolved import CONFIGS, NAMES, read
 from tests.helpers import ROOT
 
 PAPER = 'arXiv 2306.06189, table 2'
-READER = 'arXiv 2306.06189'
+READER = 'arXiv 2306.06189, as reported by a reader'
 # box AP, mask AP of Cascade Mask R-CNN on COCO val2017, 3x
 COCO = {
     'cascade_fastervit_2_3x': (52.1, 45.2),
@@ -22,18 +22,45 @@ COCO = {
     'cascade_resnext101_32x4d_3x': (48.1, 41.6),
     'cascade_resnext101_64x4d_3x': (48.3, 41.7),
 }
-# mIoU of UperNet on ADE20K, single scale
+# mIoU of UperNet on ADE20K: single scale, multi-scale
 ADE20K = {
-    'upernet_fastervit_2_160k': 47.2,
-    'upernet_fastervit_3_160k': 48.7,
-    'upernet_fastervit_4_160k': 49.1,
-    'upernet_swin_t_160k': 44.5,
-    'upernet_swin_s_160k': 47.6,
-    'upernet_swin_b_160k': 48.1,
+    'upernet_fastervit_2_160k': (47.2, 48.4),
+    'upernet_fastervit_3_160k': (48.7, 49.7),
+    'upernet_fastervit_4_160k': (49.1, 50.3),
+    'upernet_swin_t_160k': (44.5, None),
+    'upernet_swin_s_160k': (47.6, 49.5),
+    'upernet_swin_b_160k': (48.1, 49.7),
 }
+# images per second of the backbone on one A100
+THROUGHPUT = {
+    'cascade_fastervit_2_3x': 287,
+    'cascade_fastervit_3_3x': 159,
+    'cascade_fastervit_4_3x': 117,
+    'cascade_swin_t_3x': 161,
+    'cascade_swin_s_3x': 119,
+    'cascade_swin_b_3x': 90,
+    'cascade_convnext_t_3x': 166,
+    'cascade_convnext_s_3x': 128,
+    'cascade_convnext_b_3x': 101,
+    'cascade_resnext101_32x4d_3x': 124,
+    'cascade_resnext101_64x4d_3x': 86,
+    'upernet_fastervit_2_160k': 377,
+    'upernet_fastervit_3_160k': 254,
+    'upernet_fastervit_4_160k': 202,
+    'upernet_swin_t_160k': 350,
+    'upernet_swin_s_160k': 219,
+    'upernet_swin_b_160k': 172,
+}
+
+
+def miou(single: float, multi: float | None) -> dict:
+    more = {} if multi is None else {'multi-scale mIoU': multi}
+    return {'mIoU': single, **more, 'source': READER}
+
+
 PUBLISHED = {
     **{name: {'box AP': b, 'mask AP': m, 'source': PAPER} for name, (b, m) in COCO.items()},
-    **{name: {'mIoU': value, 'source': READER} for name, value in ADE20K.items()},
+    **{name: miou(*values) for name, values in ADE20K.items()},
     'dino_4scale_fastervit_4_21k_224_12e_released': {
         'box AP': 55.16,
         'source': 'the released detector',
@@ -85,14 +112,29 @@ def test_a_metafile_is_about_its_family(family):
         assert set(model) <= {'Name', 'In Collection', 'Config', 'Metadata'}
 
 
-def test_published_results_are_those_published():
-    found = {
-        model['Name']: model['Metadata']['Published Results']
+def stated(key: str) -> dict:
+    """Of every config that states it, what stands under ``key``."""
+    return {
+        model['Name']: model['Metadata'][key]
         for family in FILES
         for model in content(family)['Models']
-        if 'Metadata' in model
+        if key in model.get('Metadata', {})
     }
-    assert found == PUBLISHED
+
+
+def test_published_results_are_those_published():
+    assert stated('Published Results') == PUBLISHED
+
+
+def test_published_throughput_is_that_published():
+    assert stated('Published Throughput') == {
+        name: {'images per second': value, 'device': 'A100'} for name, value in THROUGHPUT.items()
+    }
+
+
+def test_sizes_are_stated_of_every_model_but_those_of_drawn_shapes():
+    names = {name.rpartition('/')[2] for name in NAMES if 'shapes' not in name}
+    assert set(stated('Parameters (M)')) == set(stated('GMACs')) == names
 
 
 @pytest.mark.parametrize('name', [n for n in NAMES if '/dino' not in n and 'shapes' not in n])

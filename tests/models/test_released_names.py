@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from fastervit_mm.errors import ArgumentError, FileError
+from fastervit_mm.errors import FileError
 from fastervit_mm.weights.released_dino import (
     COCO_IDS,
     check_complete,
@@ -112,7 +112,7 @@ def test_every_kind_of_name(released):
 
 @pytest.mark.parametrize('name', ['neck.convs.0.weight', 'my.class_embed.0', 'backbone.1.x', 'x'])
 def test_names_of_other_files(name):
-    with pytest.raises(ArgumentError) as caught:
+    with pytest.raises(FileError) as caught:
         our_name(name)
     assert str(caught.value) == f'{name} is not an entry of a released DINO detector'
 
@@ -189,7 +189,7 @@ def test_heads_that_share_memory_in_the_file_are_stored_apart(tmp_path):
 def test_files_like_a_release(change, expected, tmp_path):
     entries = {k: v for k, v in (small_release() | change).items() if v is not None}
     torch.save(dict(model=entries), tmp_path / 'a.pth')
-    with pytest.raises(ArgumentError) as caught:
+    with pytest.raises(FileError) as caught:
         convert_detector(tmp_path / 'a.pth')
     assert str(caught.value).startswith(f'{tmp_path / "a.pth"} {expected}')
     with pytest.raises(FileError, match='does not exist'):
@@ -213,7 +213,7 @@ def test_the_converted_entries_must_be_the_networks():
     expected = {name: torch.zeros(2, 3) for name in ('a', 'b', 'c')}
     check_complete(expected, expected)
     check_complete({name: torch.ones(2, 3) for name in expected}, expected)
-    with pytest.raises(ArgumentError) as caught:
+    with pytest.raises(FileError) as caught:
         check_complete({'c': torch.zeros(3, 2), 'x': torch.zeros(1)}, expected)
     assert str(caught.value) == (
         'the released file does not fill the released network: entries 2 missing, such as a; '
@@ -223,7 +223,7 @@ def test_the_converted_entries_must_be_the_networks():
         (dict(expected, d=torch.zeros(1), e=torch.zeros(1)), 'entries 2 surplus, such as d'),
         (dict(expected, b=torch.zeros(2)), 'entries 1 of another shape, such as b'),
     ):
-        with pytest.raises(ArgumentError) as caught:
+        with pytest.raises(FileError) as caught:
             check_complete(changed, expected)
         assert str(caught.value).endswith(told)
 

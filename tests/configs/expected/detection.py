@@ -29,7 +29,7 @@ def cascade(arch: str, *, drop_path: float) -> dict:
         {
             'model.backbone.arch': arch,
             'model.backbone.drop_path_rate': drop_path,
-            'model.backbone.init_cfg': pretrained(arch),
+            'model.backbone.init_cfg': pretrained(),
             'model.neck.in_channels': channels(arch),
         },
     )
@@ -51,7 +51,7 @@ def dino_4scale(arch: str) -> dict:
         DINO_12E,
         {
             'model.backbone.arch': arch,
-            'model.backbone.init_cfg': pretrained(arch),
+            'model.backbone.init_cfg': pretrained(),
             'model.neck.in_channels': channels(arch)[1:],
         },
     )

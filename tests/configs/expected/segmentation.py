@@ -34,7 +34,7 @@ def upernet(arch: str, *, drop_path: float) -> dict:
         {
             'model.backbone.arch': arch,
             'model.backbone.drop_path_rate': drop_path,
-            'model.backbone.init_cfg': pretrained(arch),
+            'model.backbone.init_cfg': pretrained(),
             **heads(channels(arch)),
         },
     )
