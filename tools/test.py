@@ -3,12 +3,14 @@
     python tools/test.py CONFIG CHECKPOINT [--data FOLDER] [--show-dir pictures] [--out predictions]
 
 --data FOLDER is used as it is where its files fit the config (layout and classes). Otherwise its
-classes are told by their names, which must be some of the model's.
+classes are told by their names, which must be some of the model's. With a run's own config, from its
+work dir, the results go to WORK_DIR/test_on_FOLDER, and the run's files stay as they are.
 """
 
 import argparse
 from pathlib import Path
 
+from mmengine.config import Config
 from tqdm import tqdm
 
 from fastervit_mm.config.data_sets import check_data
@@ -62,12 +64,29 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def leave_run_alone(cfg: Config, args: argparse.Namespace) -> None:
+    """Test a run's own config on other data in a folder of its own.
+
+    The runner writes its config into the work dir, and would replace that of the run there.
+
+    Args:
+        cfg: its work dir is changed in place, unless the user names one.
+        args: of the command line, with ``--data``.
+    """
+    named = args.work_dir or 'work_dir' in (args.cfg_options or {})
+    if named or Path(args.config).resolve().parent != Path(cfg.work_dir).resolve():
+        return
+    cfg.work_dir = str(Path(cfg.work_dir, f'test_on_{Path(args.data).resolve().name}'))
+    say(f'{args.config} is the config of a run: what is written goes to {cfg.work_dir}')
+
+
 def main() -> None:
     args = parse_args()
     checkpoint = args.checkpoint and check_checkpoint(args.checkpoint)
     cfg = load_config(args)
     start_processes(cfg)
     if args.data is not None:
+        leave_run_alone(cfg, args)
         lines = evaluate_on(
             cfg,
             Path(args.data),

@@ -52,20 +52,23 @@ def innermost_dataset(cfg: Config, loader: str) -> ConfigDict:
     return dataset
 
 
-def point_to_folder(cfg: Config, folder: str | os.PathLike) -> None:
-    """Point every data set and evaluator of ``cfg`` at ``folder``, laid out as the config expects.
+def point_to_folder(
+    cfg: Config, folder: str | os.PathLike, loaders: tuple[str, ...] = LOADERS
+) -> None:
+    """Point data sets and evaluators of ``cfg`` at ``folder``, laid out as the config expects.
 
     Args:
         cfg: changed in place.
         folder: takes the place of each data set's ``data_root``.
+        loaders: those to point, with their evaluators; the others stay.
     """
     # longest first: one may begin like another; a fitted config has none, its files are absolute
     found = {str(dataset['data_root']) for dataset in datasets(cfg)} - {'', 'None'}
     roots = sorted(found, key=len, reverse=True)
-    for dataset in datasets(cfg):
+    for dataset in datasets(cfg, loaders):
         dataset['data_root'] = str(folder)
-    for name in EVALUATORS.values():
-        for evaluator in nested_dicts(cfg.get(name)):
+    for loader in EVALUATORS.keys() & set(loaders):
+        for evaluator in nested_dicts(cfg.get(EVALUATORS[loader])):
             for key, value in evaluator.items():
                 root = next((r for r in roots if _is_below(value, r)), None)
                 if root is not None:

@@ -42,7 +42,7 @@ class Task:
         """Why ``folder`` cannot be used as it is, told without opening an image; None: it can.
 
         It can where it has the files that the config names below its own data root, and exactly
-        the config's classes, in an order that the data set class reads rightly.
+        the config's classes, in the config's order.
 
         Args:
             cfg: the whole config; stays as it is.
@@ -68,9 +68,9 @@ class Task:
         Args:
             cfg: changed in place.
             folder: as in `misfit`.
-            loaders: as in `misfit`.
+            loaders: those to point at it, with their evaluators; the others stay.
         """
-        point_to_folder(cfg, folder)
+        point_to_folder(cfg, folder, loaders)
 
     def fit(self, cfg: Config, reading: Reading, work_dir: Path) -> None:
         """Let ``cfg`` train on a folder: its files, classes and class counts.
@@ -84,12 +84,15 @@ class Task:
             ArgumentError: nothing in it can be used.
         """
         reading.stop_on_fatal()
-        point_to_used_data(cfg, self.training_data(reading, used_data_folder(work_dir)))
+        point_to_used_data(cfg, self.training_data(cfg, reading, used_data_folder(work_dir)))
 
-    def training_data(self, reading: Reading, folder: Path) -> UsedData:
+    def training_data(self, cfg: Config, reading: Reading, folder: Path) -> UsedData:
         """Write the labels to train with into ``folder``; the settings that read them.
 
+        Classes that are the config's own keep its order: the config itself may be tested later.
+
         Args:
+            cfg: the whole config; stays as it is.
             reading: without a fatal reason.
             folder: of `used_data.used_data_folder`.
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import mmap
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from ..data.coco_reading import CocoPart, CocoReading
 from ..data.reading import Reading
 from ..errors import ArgumentError
 from .base import Task
-from .used_data import UsedData, check_known, metainfo, write_whole
+from .used_data import UsedData, check_known, in_order_of, metainfo, write_whole
 
 
 class DetectionData(Task):
@@ -39,7 +40,7 @@ class DetectionData(Task):
         """See `Task.misfit`."""
         init_default_scope(cfg.default_scope)
         pointed = copy.deepcopy(cfg)
-        point_to_folder(pointed, folder)
+        point_to_folder(pointed, folder, loaders)
         orders = set()
         for loader in loaders:
             found = list(datasets(pointed, (loader,)))
@@ -49,33 +50,27 @@ class DetectionData(Task):
                 reason = _misfit(dataset, head_class_counts(cfg))
                 if reason is not None:
                     return reason
-                orders.add(_class_order(dataset))
-            path = str(_annotation_file(found[0]))
+                orders |= {_class_order(dataset), dataset_classes(dataset)}
+            path = os.path.normpath(_annotation_file(found[0]))
             for node in nested_dicts(pointed.get(EVALUATORS.get(loader, ''))):
-                if node.get('ann_file', path) != path:
+                if os.path.normpath(node.get('ann_file') or path) != path:
                     return f"the evaluator's ann_file is not that of {loader}"
-        # training may number the classes as its files do; a trained model has numbered them
-        trained = 'train_dataloader' in loaders
-        if len(orders) > 1 or (not trained and orders != {dataset_classes(found[0])}):
+        # mmdet numbers the classes as the file does: a config and its models have one order
+        if len(orders) > 1:
             return 'the annotation files have their categories in another order'
         return None
 
-    def point_as_it_is(self, cfg: Config, folder: Path, loaders: tuple[str, ...]) -> None:
-        """See `Task.point_as_it_is`; classes are named in the order of the annotation files."""
-        super().point_as_it_is(cfg, folder, loaders)
-        init_default_scope(cfg.default_scope)
-        order = _class_order(next(datasets(cfg, loaders)))
-        for dataset in datasets(cfg):
-            if dataset_classes(dataset) != order:
-                dataset['metainfo'] = {**(dataset.get('metainfo') or {}), 'classes': order}
-
-    def training_data(self, reading: Reading, folder: Path) -> UsedData:
+    def training_data(self, cfg: Config, reading: Reading, folder: Path) -> UsedData:
         """See `Task.training_data`."""
         assert isinstance(reading, CocoReading) and reading.train and reading.val
-        classes = category_names(reading.train.content['categories'])
+        by_id = category_names(reading.train.content['categories'])
+        classes = in_order_of(cfg, by_id)
+        parts = [reading.train, reading.val]
+        if classes != by_id:
+            parts = [p._replace(content=_in_classes(p.content, classes)) for p in parts]
         shared = dict(metainfo=metainfo(classes))
-        train = _written(reading.train, folder / 'train.json') | shared
-        val = _written(reading.val, folder / 'val.json') | shared
+        train = _written(parts[0], folder / 'train.json') | shared
+        val = _written(parts[1], folder / 'val.json') | shared
         loaders = dict(train_dataloader=train, val_dataloader=val, test_dataloader=val)
         return UsedData(loaders, len(classes), as_stored=reading.as_stored)
 
@@ -148,7 +143,7 @@ def _written(part: CocoPart, path: Path) -> dict[str, Any]:
 
 
 def _in_classes(content: Content, classes: tuple[str, ...]) -> Content:
-    """The content in the categories of a model: its classes in their order, numbered from 1."""
+    """The content in the categories of a config: its classes in their order, numbered from 1."""
     numbers = {name: number for number, name in enumerate(classes, start=1)}
     names = {c['id']: c['name'] for c in content['categories']}
     annotations = [

@@ -19,7 +19,9 @@ from ..data.layouts import image_files, is_ade20k, read_classes, stem_of
 from ..data.reading import Progress, Reading
 from ..errors import ArgumentError
 from .base import Task
-from .used_data import UsedData, check_known, metainfo, write_whole
+from .used_data import UsedData, check_known, in_order_of, metainfo, write_whole
+
+LOOKED_AT = 200  # label maps of a folder, at most: it is looked at before a run, not read
 
 
 class SegmentationData(Task):
@@ -43,18 +45,19 @@ class SegmentationData(Task):
                     return reason
         return None
 
-    def training_data(self, reading: Reading, folder: Path) -> UsedData:
-        """See `Task.training_data`."""
+    def training_data(self, cfg: Config, reading: Reading, folder: Path) -> UsedData:
+        """See `Task.training_data`; label maps in other numbers are written in the config's."""
         assert isinstance(reading, AdeReading) and reading.train and reading.val
-        shared = dict(
-            type='BaseSegDataset',
-            metainfo=metainfo(reading.classes),
-            reduce_zero_label=reading.ignore_zero,
-        )
-        train = _settings(reading.train, folder / 'train.txt') | shared
-        val = _settings(reading.val, folder / 'val.txt') | shared
+        classes = in_order_of(cfg, reading.classes)
+        labels = list(range(len(classes)))
+        if classes != reading.classes:
+            labels = [classes.index(name) for name in reading.classes]
+        shared = dict(type='BaseSegDataset', metainfo=metainfo(classes))
+        zero = reading.ignore_zero
+        train = _numbered(reading.train, labels, zero, folder, 'train') | shared
+        val = _numbered(reading.val, labels, zero, folder, 'val') | shared
         loaders = dict(train_dataloader=train, val_dataloader=val, test_dataloader=val)
-        return UsedData(loaders, len(reading.classes), ignore_zero=reading.ignore_zero)
+        return UsedData(loaders, len(classes), ignore_zero=train['reduce_zero_label'])
 
     def read_for_evaluation(
         self, cfg: Config, folder: Path, ignore_zero: bool | None, progress: Progress
@@ -76,14 +79,9 @@ class SegmentationData(Task):
         if classes is None:
             raise ArgumentError('the config names no classes (test_dataloader.dataset.metainfo)')
         labels = _labels_of_model(reading, classes)
-        settings = _settings(reading.val, folder / 'test.txt')
-        zero = reading.ignore_zero
-        if labels != list(range(len(labels))):
-            _write_labels(reading.val, labels, 1 if zero else 0, folder / 'labels')
-            settings['data_prefix']['seg_map_path'] = str(folder / 'labels')
-            settings['seg_map_suffix'], zero = '.png', False
-        settings['reduce_zero_label'] = zero
-        return UsedData(dict(test_dataloader=settings), ignore_zero=zero)
+        settings = _numbered(reading.val, labels, reading.ignore_zero, folder, 'test')
+        loaders = dict(test_dataloader=settings)
+        return UsedData(loaders, ignore_zero=settings['reduce_zero_label'])
 
 
 def reduces_zero(dataset: dict[str, Any]) -> bool:
@@ -128,6 +126,9 @@ def _misfit_of_classes(
 ) -> str | None:
     """Why the labels in ``folder`` are not those of a data set; None: they are.
 
+    Where names do not tell it, at most `LOOKED_AT` label maps do, spread over the folder: a label
+    that only others hold is not noticed, and the folder counts as what those looked at say.
+
     Args:
         dataset: its part of the config.
         folder: of labelled images.
@@ -142,32 +143,39 @@ def _misfit_of_classes(
         return 'label 0 is a class of the config'
     names = read_classes(folder)
     if names is None:
-        known = is_ade20k(folder) and str(dataset['type']).endswith('ADE20KDataset')
-        return None if known or not trained else 'it has no classes.txt'
+        if is_ade20k(folder) and str(dataset['type']).endswith('ADE20KDataset'):
+            return None
+        if trained:
+            return 'it has no classes.txt'
+        beyond = range(len(classes) + zero, IGNORED)  # label 0 is one more, where it is no class
+        if any(_holds(path, beyond) for path in _spread(_folders(dataset, folder)[1])):
+            return 'its label maps hold labels beyond the classes of the config'
+        return None
     if names != classes:
         return 'classes.txt has other classes'
     if ignore_zero is not None or (zero and not trained):
         return None
     # labels up to the number of classes: 0 is none of them
-    if any(_holds(path, len(classes)) for path in _spread(_folders(dataset, folder)[1])) == zero:
+    highest = [len(classes)]
+    if any(_holds(path, highest) for path in _spread(_folders(dataset, folder)[1])) == zero:
         return None
     return 'its label maps do not tell that label 0 means what it means in the config'
 
 
 def _spread(folder: Path) -> list[Path]:
-    """The label maps in ``folder``, neighbours far from each other."""
+    """Label maps in ``folder``, at most `LOOKED_AT`, neighbours far from each other."""
     files = image_files(folder)
     step = max(1, round(len(files) ** 0.5))
-    return [path for first in range(step) for path in files[first::step]]
+    return [path for first in range(step) for path in files[first::step]][:LOOKED_AT]
 
 
-def _holds(path: Path, label: int) -> bool:
-    """Whether a label map has a pixel of ``label``; one that cannot be read has none."""
+def _holds(path: Path, wanted: Sequence[int]) -> bool:
+    """Whether a label map has a pixel of a wanted label; one that cannot be read has none."""
     try:
         labels = read_labels(path)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
-    return labels is not None and bool((labels == label).any())
+    return labels is not None and bool(np.isin(labels, wanted).any())
 
 
 def _settings(part: AdePart, path: Path) -> dict[str, Any]:
@@ -183,6 +191,27 @@ def _settings(part: AdePart, path: Path) -> dict[str, Any]:
             seg_map_path=str(part.split.labels.absolute()),
         ),
     )
+
+
+def _numbered(
+    part: AdePart, labels: list[int], zero: bool, folder: Path, name: str
+) -> dict[str, Any]:
+    """The settings of a data set that reads ``part`` in the config's numbers.
+
+    Args:
+        part: images and label maps; these are written again where their numbers are others.
+        labels: the config's class index of each class.
+        zero: label 0 means "unlabelled" in ``part``.
+        folder: for the list of images, and for label maps.
+        name: of the split.
+    """
+    settings = _settings(part, folder / f'{name}.txt')
+    if labels == list(range(len(labels))):
+        return settings | dict(reduce_zero_label=zero)
+    written = folder / f'{name}_labels'
+    _write_labels(part, labels, 1 if zero else 0, written)
+    settings['data_prefix']['seg_map_path'] = str(written)
+    return settings | dict(seg_map_suffix='.png', reduce_zero_label=False)
 
 
 def _labels_of_model(reading: AdeReading, classes: tuple[str, ...]) -> list[int]:

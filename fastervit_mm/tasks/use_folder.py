@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ..config.data_sets import LOADERS
 from ..data.folder import read_folder
 from ..data.reading import Progress
 from ..errors import FileError
@@ -44,13 +45,19 @@ def train_on(
         ArgumentError: nothing in it can be used.
         FileError: it is not a folder, or lacks its images.
     """
-    return _use(cfg, folder, training_loaders(cfg), ignore_zero, partial(_read, progress=progress))
+    used, lines = _found(
+        cfg, folder, training_loaders(cfg), ignore_zero, partial(_read, progress=progress)
+    )
+    _point(cfg, folder, used, LOADERS)  # the run's config tests on it too
+    return lines
 
 
 def evaluate_on(
     cfg: Config, folder: Path, *, ignore_zero: bool | None = None, progress: Progress = iter
 ) -> list[str]:
     """Let ``cfg`` evaluate its model on ``folder``; lines that say what was found there.
+
+    Only its test loader follows: the data that the model was trained on stay.
 
     That is the validation split. Where there is none, it is the share that training holds out of
     images that are named for training, or all images where no name says so.
@@ -66,7 +73,9 @@ def evaluate_on(
         FileError: as in `train_on`.
     """
     read = partial(_read_for_evaluation, progress=progress)
-    return _use(cfg, folder, ('test_dataloader',), ignore_zero, read)
+    used, lines = _found(cfg, folder, ('test_dataloader',), ignore_zero, read)
+    _point(cfg, folder, used, ('test_dataloader',))
+    return lines
 
 
 def _read(cfg: Config, folder: Path, ignore_zero: bool | None, progress: Progress) -> Found:
@@ -74,7 +83,7 @@ def _read(cfg: Config, folder: Path, ignore_zero: bool | None, progress: Progres
     task = task_of(cfg)
     reading = read_folder(folder, task.layout, ignore_zero=ignore_zero, progress=progress)
     reading.stop_on_fatal()
-    used = task.training_data(reading, used_data_folder(Path(cfg.work_dir)))
+    used = task.training_data(cfg, reading, used_data_folder(Path(cfg.work_dir)))
     return used, reading.lines()
 
 
@@ -89,17 +98,17 @@ def _read_for_evaluation(
     return used, reading.lines()
 
 
-def _use(
+def _found(
     cfg: Config,
     folder: Path,
     loaders: tuple[str, ...],
     ignore_zero: bool | None,
     read: Callable[[Config, Path, bool | None], Found],
-) -> list[str]:
-    """Point ``cfg`` at ``folder``; lines that say how.
+) -> Found:
+    """What every process shall use of ``folder``, found by the main process.
 
     Args:
-        cfg: changed in place.
+        cfg: stays as it is.
         folder: of labelled images.
         loaders: names of the loaders that will be used.
         ignore_zero: as in `train_on`.
@@ -107,12 +116,22 @@ def _use(
     """
     if not folder.is_dir():
         raise FileError(f'--data {folder} is not a folder')
-    used, lines = in_main_process(partial(_look, cfg, folder, loaders, ignore_zero, read))
+    return in_main_process(partial(_look, cfg, folder, loaders, ignore_zero, read))
+
+
+def _point(cfg: Config, folder: Path, used: UsedData | None, loaders: tuple[str, ...]) -> None:
+    """Let ``cfg`` read what is used of ``folder``.
+
+    Args:
+        cfg: changed in place.
+        folder: of labelled images.
+        used: what is used of it; None: all, as it is.
+        loaders: those that read it as it is; ``used`` names its own.
+    """
     if used is None:
         task_of(cfg).point_as_it_is(cfg, folder, loaders)
     else:
         point_to_used_data(cfg, used)
-    return lines
 
 
 def _look(

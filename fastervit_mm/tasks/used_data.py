@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
-from ..config.data_sets import EVALUATORS, innermost_dataset, nested_dicts
+from ..config.data_sets import (
+    EVALUATORS,
+    LOADERS,
+    dataset_classes,
+    innermost_dataset,
+    nested_dicts,
+)
 from ..data.layouts import OWN_MARK
 from ..errors import ArgumentError
 from ..pictures import class_colour
@@ -20,13 +27,14 @@ class UsedData(NamedTuple):
     Attributes:
         loaders: name of a loader -> settings of its innermost data set.
         class_count: for every head; None: the model's classes stay.
-        as_stored: images are annotated without turning them as EXIF says.
+        as_stored: images are annotated without turning them as EXIF says; None: they are read as
+            the config says.
         ignore_zero: label 0 of label maps means "unlabelled"; None: there are none.
     """
 
     loaders: dict[str, dict[str, Any]]
     class_count: int | None = None
-    as_stored: bool = False
+    as_stored: bool | None = None
     ignore_zero: bool | None = None
 
 
@@ -50,8 +58,21 @@ def metainfo(classes: tuple[str, ...]) -> dict[str, Any]:
     return dict(classes=classes, palette=[class_colour(i) for i in range(len(classes))])
 
 
+def in_order_of(cfg: Config, names: tuple[str, ...]) -> tuple[str, ...]:
+    """``names`` in the order of the config's classes, where they are the same; else as they are.
+
+    Args:
+        cfg: the whole config.
+        names: classes of a folder.
+    """
+    init_default_scope(cfg.default_scope)
+    loader = next((loader for loader in LOADERS if cfg.get(loader)), None)
+    classes = loader and dataset_classes(innermost_dataset(cfg, loader))
+    return classes if classes and sorted(classes) == sorted(names) else names
+
+
 def point_to_used_data(cfg: Config, used: UsedData) -> None:
-    """Let the loaders, evaluators and heads of ``cfg`` follow what is used.
+    """Let the loaders, evaluators and heads of ``cfg`` follow what is used; other loaders stay.
 
     Args:
         cfg: changed in place.
@@ -64,14 +85,28 @@ def point_to_used_data(cfg: Config, used: UsedData) -> None:
         for node in nested_dicts(cfg.get(EVALUATORS.get(loader, ''))):
             if 'ann_file' in node:
                 node['ann_file'] = settings['ann_file']
-    for node in nested_dicts(cfg._cfg_dict):
-        if used.as_stored and node.get('type') == 'LoadImageFromFile':
-            node['color_type'] = 'color_ignore_orientation'
+    others = set(LOADERS) - set(used.loaders)
+    for node in nested_dicts([cfg[key] for key in cfg if key not in others]):
+        if used.as_stored is not None and node.get('type') == 'LoadImageFromFile':
+            _read_as_annotated(node, used.as_stored)
         if node.get('type') == 'LoadAnnotations' and 'reduce_zero_label' in node:
             node['reduce_zero_label'] = used.ignore_zero
     for node in nested_dicts(cfg.model):
         if used.class_count is not None and isinstance(node.get('num_classes'), int):
             node['num_classes'] = used.class_count
+
+
+def _read_as_annotated(node: dict[str, Any], as_stored: bool) -> None:
+    """Let a step that loads images turn them as EXIF says, or not.
+
+    Args:
+        node: changed in place; it may have been fitted to another folder before.
+        as_stored: do not turn them.
+    """
+    if as_stored:
+        node['color_type'] = 'color_ignore_orientation'
+    elif node.get('color_type') == 'color_ignore_orientation':
+        node['color_type'] = 'color'
 
 
 def check_known(folder: Path, names: Iterable[str], classes: tuple[str, ...]) -> None:

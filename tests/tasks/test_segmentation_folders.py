@@ -243,7 +243,7 @@ def test_a_trained_config_is_evaluated_on_another_folder(tmp_path, cfg):
     assert '(it has a list of its images)' in evaluate_on(cfg, other)[0]
     assert truth(cfg) == {'v': [[1, 0]]}
     files = {p.name for p in (tmp_path / 'work/data').iterdir()}
-    assert files == {'train.txt', 'val.txt', 'test.txt', 'labels', 'written_by_train.txt'}
+    assert files == {'train.txt', 'val.txt', 'test.txt', 'test_labels', 'written_by_train.txt'}
 
 
 def test_a_folder_without_splits(tmp_path, cfg):
