@@ -104,13 +104,13 @@ def test_a_config_fitted_to_a_folder_keeps_its_own_files(tmp_path):
     """Its roots are empty, its files absolute."""
     cfg = coco_config()
     for dataset in datasets(cfg):
-        dataset.update(data_root='', ann_file='/work/data/val.json')
-    cfg.val_evaluator[0].ann_file = '/work/data/val.json'
+        dataset.update(data_root='', ann_file='/elsewhere/data/val.json')
+    cfg.val_evaluator[0].ann_file = '/elsewhere/data/val.json'
     point_to_folder(cfg, tmp_path)
     assert cfg.val_evaluator[0].type == 'CocoMetric'
-    assert cfg.val_evaluator[0].ann_file == '/work/data/val.json'
+    assert cfg.val_evaluator[0].ann_file == '/elsewhere/data/val.json'
     assert {Path(d['data_root'], d['ann_file']) for d in datasets(cfg)} == {
-        Path('/work/data/val.json')
+        Path('/elsewhere/data/val.json')
     }
 
 
