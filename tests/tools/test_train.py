@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import init_default_scope
 from PIL import Image
 
 from fastervit_mm.data.drawn_shapes import CLASSES
@@ -161,6 +162,7 @@ def test_curves_for_tensorboard(train, monkeypatch):
 @pytest.fixture
 def checkpoint(train, tmp_path):
     """One that fits the toy but for its head, of five classes."""
+    init_default_scope('mmdet')  # whatever an earlier test has left
     net = ToyNet(dict(type='ToyBackbone', channels=8), num_classes=5)
     torch.save(dict(state_dict=net.state_dict()), tmp_path / 'five.pth')
     return tmp_path / 'five.pth'
