@@ -62,6 +62,7 @@ test-nan: setup
 
 # how many planted bugs the tests notice: most of two hours on 2 cores
 audit: setup
+	$(PYTHON) -m pip install -q -e ".[audit]" -c requirements/$(LINE).txt --no-build-isolation
 	$(PYTHON) tests/mutation_audit.py
 
 lint: setup

@@ -4,7 +4,8 @@
 
 mutmut's operators plant one small bug at a time in a copy of the project (package, tools, configs);
 the tests that coverage.py saw at that line run against it, quick ones first. A bug is noticed when
-one of them fails or does not end. Left out of the sample: docstrings, type annotations, decorated
+one of them fails or does not end, and the same tests in the same order pass without the bug: a test
+that fails there too ("unsound") depends on the order, and notices nothing. Left out of the sample: docstrings, type annotations, decorated
 functions (mutmut leaves them out), and prose (strings with spaces: messages and help texts).
 ``tests/equivalent_mutants.txt`` lists, with reasons, mutants that change nothing a user could see.
 
@@ -19,6 +20,7 @@ import importlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -36,6 +38,7 @@ BUDGET = 45.0  # s of tests, as timed without a mutant, that one mutant is given
 SLOWEST = 30.0  # s: a test above it is left to the others
 HANGS = 4.0  # times its budget (and a start) that a mutant's tests may take
 START = 60.0  # s
+NOTICED = ('noticed', 'hung')
 LEAST = 12  # mutants of a folder, where it has so many
 PRELOADED = (
     'hypothesis',
@@ -218,6 +221,12 @@ def watch_tests(copy: Path, workers: int) -> dict[str, Any]:
     return dict(seconds=seconds, lines=lines)
 
 
+def tests_naming(module: str) -> list[Path]:
+    """Test files that import from ``module``."""
+    files = (ROOT / 'tests').rglob('test_*.py')
+    return [path for path in files if re.search(rf'{re.escape(module)}\b', path.read_text())]
+
+
 def tests_for(mutant: Mutant, seen: dict[str, Any]) -> list[str]:
     """Tests to run against ``mutant``, quick ones first, up to the budget.
 
@@ -241,9 +250,12 @@ def tests_for(mutant: Mutant, seen: dict[str, Any]) -> list[str]:
         elif phase == 'setup':
             module = name.partition('::')[0]
             chosen |= {other for other in seconds if other.startswith(module + '::')}
-    if not chosen:  # passed in processes of their own only
+    if not chosen:  # constants, or passed in processes of their own only
         folder = Path('tests', *Path(mutant.path).parent.parts[place == PLACES[0] :])
         chosen = {name for name in seconds if Path(name).is_relative_to(folder)}
+        module = '.'.join(Path(mutant.path).with_suffix('').parts)
+        naming = {str(p.relative_to(ROOT)) for p in tests_naming(module)}
+        chosen |= {name for name in seconds if name.partition('::')[0] in naming}
     picked, total = [], 0.0
     for name in sorted((n for n in chosen if n in seconds), key=lambda n: seconds[n]):
         if seconds[name] > SLOWEST or total + seconds[name] > BUDGET:
@@ -285,6 +297,14 @@ def run_tests(names: list[str], copy: Path, log: Path, limit: float) -> str:
     return 'hung'
 
 
+def through_failure(names: list[str], log: str) -> list[str]:
+    """The tests up to the one that pytest's summary names; all, when it names none of them."""
+    for i, name in enumerate(names):
+        if any(f'{word} {name}' in log for word in ('FAILED', 'ERROR')):
+            return names[: i + 1]
+    return names
+
+
 def work(number: int, args: argparse.Namespace) -> None:
     """Every ``args.workers``-th mutant of the sample."""
     copy = args.out / f'copy{number}'
@@ -298,12 +318,17 @@ def work(number: int, args: argparse.Namespace) -> None:
     for i, mutant in enumerate(mine, 1):
         file = copy / mutant.path
         original, names = file.read_text(), tests_for(mutant, seen)
-        file.write_text(planted(ROOT / mutant.path, mutant.number))
         began = time.monotonic()
-        budget = sum(seen['seconds'][name] for name in names)
+        limit = START + HANGS * sum(seen['seconds'][name] for name in names)
         log = args.out / f'log{number}.txt'
-        result = run_tests(names, copy, log, START + HANGS * budget) if names else 'untested'
+        file.write_text(planted(ROOT / mutant.path, mutant.number))
+        result = run_tests(names, copy, log, limit) if names else 'untested'
         file.write_text(original)
+        if result == 'noticed':
+            names = through_failure(names, log.read_text())
+        if result in NOTICED and run_tests(names, copy, log, limit) != 'unnoticed':
+            shutil.copy(log, args.out / f'unsound{number}_{i}.txt')
+            result = 'unsound'
         entry = dict(key=f'{mutant.key} #{mutant.number}', result=result, tests=len(names))
         entry |= dict(seconds=round(time.monotonic() - began, 1))
         with results.open('a') as out:
@@ -339,12 +364,12 @@ def table(out: Path) -> tuple[str, list[dict]]:
     for entry in read_results(out):
         mutant = Mutant(*(entry[name] for name in Mutant._fields))
         row = counts[folder_of(Path(mutant.path))]
-        if entry['result'] in ('unnoticed', 'untested') and mutant.key in known:
+        if entry['result'] not in NOTICED and mutant.key in known:
             row[2] += 1
             continue
         row[0] += 1
-        row[1] += entry['result'] in ('noticed', 'hung')
-        if entry['result'] in ('unnoticed', 'untested'):
+        row[1] += entry['result'] in NOTICED
+        if entry['result'] not in NOTICED:
             unnoticed.append(entry)
     lines = [
         '| folder | mutants | noticed | share | equivalent |',

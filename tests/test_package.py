@@ -1,6 +1,8 @@
 """What importing gives: the public names, registries that find us, errors, and help where it fails."""
 
+import importlib
 import json
+import pkgutil
 import runpy
 import subprocess
 import sys
@@ -63,6 +65,15 @@ def test_the_public_names():
     assert all(hasattr(fastervit_mm, name) for name in fastervit_mm.__all__)
     assert fastervit_mm.MODELS is MODELS and fastervit_mm.HOOKS is HOOKS
     assert fastervit_mm.__version__.count('.') == 2
+
+
+def test_every_name_that_a_room_offers_is_there():
+    rooms = [m.name for m in pkgutil.iter_modules(fastervit_mm.__path__) if m.ispkg]
+    modules = [importlib.import_module(f'fastervit_mm.{room}') for room in rooms]
+    offered = {module: getattr(module, '__all__', []) for module in modules}
+    assert {'Predictor', 'frames_of'} <= {name for names in offered.values() for name in names}
+    for module, names in offered.items():
+        assert [name for name in names if not hasattr(module, name)] == []
 
 
 def test_without_mmengine_the_two_ways_to_install_are_named(monkeypatch):

@@ -39,7 +39,6 @@ KINDS = {
     'LA': 'grey',
     'P': 'palette',
     'CMYK': 'CMYK',
-    'YCCK': 'CMYK',
     'RGBA': 'alpha',
     'PA': 'palette',
 }

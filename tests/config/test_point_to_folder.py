@@ -25,6 +25,8 @@ def pointed(root, truth):
 def test_files_below_the_root_follow():
     assert pointed('data/coco/', 'data/coco/annotations/b.json') == 'new/annotations/b.json'
     assert pointed('data/coco', 'data/coco/annotations/b.json') == 'new/annotations/b.json'
+    assert pointed('data/coco/', 'data/coco//b.json') == 'new/b.json'
+    assert pointed('data/cocX', 'data/cocX/Xb.json') == 'new/Xb.json'
 
 
 def test_other_files_stay():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fastervit_mm.data.layouts import CocoLayout, CocoSplit, find_coco
+from fastervit_mm.data.layouts import OWN_MARK, CocoLayout, CocoSplit, find_coco
 from fastervit_mm.errors import ArgumentError, FileError
 from tests.data.folders import coco_content, write_coco, write_image
 
@@ -51,6 +51,14 @@ def test_files_are_told_by_their_words(names, train, val, tmp_path):
     layout = find_coco(tmp_path)
     files = [s and s.annotations.stem.removeprefix('instances_') for s in layout]
     assert files == [train, val]
+
+
+def test_what_training_wrote_there_is_passed_over(tmp_path):
+    write_coco(tmp_path / 'deeper', 'train', coco_content(1))
+    (tmp_path / 'training.json').write_text(json.dumps(coco_content(1)))
+    (tmp_path / OWN_MARK).write_text('')
+    found = find_coco(tmp_path).train.annotations
+    assert found.is_relative_to(tmp_path / 'deeper') and found.is_file()
 
 
 @pytest.mark.parametrize('names', [['labels', 'things'], ['labels', 'things', 'val']])

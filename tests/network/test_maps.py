@@ -1,6 +1,7 @@
 """What comes out: which maps, in which order, of what kind; and what must come in."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 from fastervit_mm import FasterViT
 from fastervit_mm.errors import ArgumentError
 from fastervit_mm.network import backbone
-from fastervit_mm.network.stages import ConvStage
+from fastervit_mm.network.stages import ConvStage, WindowStage
 from fastervit_mm.network.windows import pad_for_windows
 from tests.helpers import SMALL
 
@@ -153,6 +154,13 @@ def test_a_padded_stage_is_the_stage_on_a_padded_map(height, width):
     assert by_hand.shape[2] % 7 == by_hand.shape[3] % 7 == 0
     with torch.no_grad():
         assert torch.equal(padded(x), plain(by_hand)[:, :, :height, :width])
+
+
+def test_a_stage_has_a_step_to_the_next_unless_told_otherwise():
+    stages = (partial(ConvStage, 4, [0.0]), partial(WindowStage, 4, 1, [0.0], window=2))
+    for stage in stages:
+        assert stage().downsample(torch.zeros(1, 4, 6, 6)).shape == (1, 8, 3, 3)
+        assert stage(with_downsample=False).downsample is None
 
 
 def test_channels_last_concerns_the_weights_of_every_convolution():
