@@ -321,7 +321,7 @@ def work(number: int, args: argparse.Namespace) -> None:
         began = time.monotonic()
         limit = START + HANGS * sum(seen['seconds'][name] for name in names)
         log = args.out / f'log{number}.txt'
-        file.write_text(planted(ROOT / mutant.path, mutant.number))
+        file.write_text(planted(file, mutant.number))
         result = run_tests(names, copy, log, limit) if names else 'untested'
         file.write_text(original)
         if result == 'noticed':
