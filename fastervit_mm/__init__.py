@@ -14,8 +14,11 @@ except ImportError as error:
 
 from .inference.fusing import fuse
 from .network.backbone import FasterViT
+from .operators import provide_operators
 from .registry import HOOKS, MODELS
 from .variants import VARIANTS, Variant
 from .version import __version__
 
 __all__ = ['HOOKS', 'MODELS', 'VARIANTS', 'FasterViT', 'Variant', '__version__', 'fuse']
+
+provide_operators()

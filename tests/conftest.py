@@ -1,13 +1,18 @@
-"""Fixtures that several tests share: published names, real photographs, drawn scenes."""
+"""Fixtures that several tests share: published names, photographs, scenes, what was drawn."""
 
 import gc
 import json
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
+from PIL import ImageDraw
 
+import fastervit_mm  # noqa: F401  (mmcv.ops may have to come from it)
 from tests.helpers import FIXTURES, PHOTOGRAPHS
 
 if os.environ.get('FILL_UNINITIALISED'):  # make test-nan: what nobody wrote is NaN, not luck
@@ -18,6 +23,16 @@ if os.environ.get('FILL_UNINITIALISED'):  # make test-nan: what nobody wrote is 
 def pytest_collection_finish() -> None:
     """What imports have made stays: mmengine collects garbage for each data set, a second each."""
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def own_scope() -> Iterator[None]:
+    """No test finds the host library's scope that one before it left."""
+    yield
+    if 'mmengine.registry' in sys.modules:
+        from mmengine.registry import DefaultScope
+
+        DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture(scope='session')
@@ -56,3 +71,31 @@ def shapes(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp('shapes')
     write_shapes(root, train=4, val=2, size=64)
     return root
+
+
+@pytest.fixture
+def figures(monkeypatch) -> list[Figure]:
+    """The matplotlib figures that get written, in that order."""
+    seen: list[Figure] = []
+    save = Figure.savefig
+
+    def savefig(self, *args, **kwargs):
+        seen.append(self)
+        return save(self, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, 'savefig', savefig)
+    return seen
+
+
+@pytest.fixture
+def written(monkeypatch) -> list[tuple]:
+    """The texts that get drawn on pictures: (text, x, y, colour, font size), in that order."""
+    seen: list[tuple] = []
+    write = ImageDraw.ImageDraw.text
+
+    def text(self, xy, text, fill=None, font=None, **kwargs):
+        seen.append((text, *xy, fill, font.size))
+        return write(self, xy, text, fill=fill, font=font, **kwargs)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, 'text', text)
+    return seen

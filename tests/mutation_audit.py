@@ -5,8 +5,9 @@
 mutmut's operators plant one small bug at a time in a copy of the project (package, tools, configs);
 the tests that coverage.py saw at that line run against it, quick ones first. A bug is noticed when
 one of them fails or does not end, and the same tests in the same order pass without the bug: a test
-that fails there too ("unsound") depends on the order, and notices nothing. Left out of the sample: docstrings, type annotations, decorated
-functions (mutmut leaves them out), and prose (strings with spaces: messages and help texts).
+that fails there too ("unsound") depends on the order, and notices nothing. Left out of the sample:
+docstrings, type annotations, decorated functions (mutmut leaves them out), and prose (strings with
+spaces: messages and help texts).
 ``tests/equivalent_mutants.txt`` lists, with reasons, mutants that change nothing a user could see.
 
 An interrupted audit goes on where it stopped; ``--table`` only prints what is there.
@@ -231,7 +232,7 @@ def tests_for(mutant: Mutant, seen: dict[str, Any]) -> list[str]:
     """Tests to run against ``mutant``, quick ones first, up to the budget.
 
     A line that a fixture's set-up passes concerns all tests of that module; one that only an import
-    passes concerns all tests that pass the file.
+    passes concerns all tests that pass the file or import from it.
     """
     seconds: dict[str, float] = seen['seconds']
     place = Path(mutant.path).parts[0]
@@ -239,10 +240,13 @@ def tests_for(mutant: Mutant, seen: dict[str, Any]) -> list[str]:
     if place in TESTED_BY:
         chosen |= {name for name in seconds if name.startswith(TESTED_BY[place])}
     contexts = seen['lines'].get(mutant.path, {})
+    module = '.'.join(Path(mutant.path).with_suffix('').parts)
+    naming = {str(p.relative_to(ROOT)) for p in tests_naming(module)}
     end = mutant.line + mutant.before.count('\n')
     near = [c for line in range(mutant.line, end + 3) for c in contexts.get(str(line), [])]
     if not any('|' in c for c in near):
         near = [c for names in contexts.values() for c in names]
+        chosen |= {name for name in seconds if name.partition('::')[0] in naming}
     for context in near:
         name, _, phase = context.partition('|')
         if phase == 'run':
@@ -253,8 +257,6 @@ def tests_for(mutant: Mutant, seen: dict[str, Any]) -> list[str]:
     if not chosen:  # constants, or passed in processes of their own only
         folder = Path('tests', *Path(mutant.path).parent.parts[place == PLACES[0] :])
         chosen = {name for name in seconds if Path(name).is_relative_to(folder)}
-        module = '.'.join(Path(mutant.path).with_suffix('').parts)
-        naming = {str(p.relative_to(ROOT)) for p in tests_naming(module)}
         chosen |= {name for name in seconds if name.partition('::')[0] in naming}
     picked, total = [], 0.0
     for name in sorted((n for n in chosen if n in seconds), key=lambda n: seconds[n]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from .layouts import (
 )
 from .reading import Progress, Reading
 
+OBJECTS, LABEL_MAPS = 'objects', 'label maps'  # what a task learns from
 NEITHER = (
     "is neither in COCO's layout (a JSON file with images, annotations and categories) nor in "
     "ADE20K's (images/training and annotations/training)"
@@ -47,39 +48,39 @@ def _ade_evaluation(folder: Path, ignore_zero: bool | None, progress: Progress) 
     return found and read_ade_evaluation(folder, found, ignore_zero, progress)
 
 
-class Layout(NamedTuple):
-    """How folders for one task are read.
-
-    Another file format is found and read here too: its reader gives the same kind of reading.
+class Format(NamedTuple):
+    """How folders of one format are read.
 
     Attributes:
+        labels: what it holds: `OBJECTS` or `LABEL_MAPS`.
         read: everything in the folder.
         read_for_evaluation: what a model is evaluated on.
-        missing: what to say of a folder that is not in this layout.
     """
 
+    labels: str
     read: Read
     read_for_evaluation: Read
-    missing: str
 
 
-LAYOUTS = {
-    'COCO': Layout(
-        _coco,
-        _coco_evaluation,
+# A new format is a row here (finder in layouts.py, reader in a module of its own that gives a
+# CocoReading or an AdeReading) and a line in `format_of`; those of a kind are tried in this order.
+FORMATS = {
+    'COCO': Format(OBJECTS, _coco, _coco_evaluation),
+    'ADE': Format(LABEL_MAPS, _ade, _ade_evaluation),
+}
+MISSING = {
+    OBJECTS: (
         'has no annotation file in COCO format (JSON with images, annotations and categories), '
-        'which a detector needs',
+        'which a detector needs'
     ),
-    'ADE': Layout(
-        _ade,
-        _ade_evaluation,
-        'has no images/training and annotations/training (or train), which a segmentor needs',
+    LABEL_MAPS: (
+        'has no images/training and annotations/training (or train), which a segmentor needs'
     ),
 }
 
 
-def layout_of(folder: Path) -> str:
-    """The name in `LAYOUTS` of what lies in ``folder``.
+def format_of(folder: Path) -> str:
+    """The name in `FORMATS` of what lies in ``folder``.
 
     Raises:
         ArgumentError: neither.
@@ -96,7 +97,7 @@ def layout_of(folder: Path) -> str:
 
 def read_folder(
     folder: Path,
-    layout: str | None = None,
+    labels: str | None = None,
     *,
     ignore_zero: bool | None = None,
     progress: Progress = iter,
@@ -107,25 +108,36 @@ def read_folder(
 
     Args:
         folder: of labelled images.
-        layout: name in `LAYOUTS`; None: whichever it has.
+        labels: `OBJECTS` or `LABEL_MAPS`; None: whichever it has.
         ignore_zero: label 0 of label maps means "unlabelled"; None: told from classes.txt, see
             `ade.class_names`.
         progress: wraps each loop over images, such as tqdm.
 
     Raises:
-        ArgumentError: the folder is not in that layout, or an annotation file is broken.
+        ArgumentError: the folder has no such labels, or an annotation file is broken.
         FileError: annotations without their images.
     """
-    kind = LAYOUTS[layout or layout_of(folder)]
-    reading = kind.read(folder, ignore_zero, progress)
-    if reading is None:
-        raise ArgumentError(f'{folder} {kind.missing}')
-    return reading
+    labels = labels or FORMATS[format_of(folder)].labels
+    readings = (kind.read(folder, ignore_zero, progress) for kind in formats_with(labels))
+    return _first(readings, folder, labels)
+
+
+def formats_with(labels: str) -> list[Format]:
+    """The formats that hold ``labels``: `OBJECTS` or `LABEL_MAPS`."""
+    return [kind for kind in FORMATS.values() if kind.labels == labels]
+
+
+def _first(readings: Iterable[Reading | None], folder: Path, labels: str) -> Reading:
+    """The first reading that there is."""
+    for reading in readings:
+        if reading is not None:
+            return reading
+    raise ArgumentError(f'{folder} {MISSING[labels]}')
 
 
 def read_for_evaluation(
     folder: Path,
-    layout: str,
+    labels: str,
     *,
     ignore_zero: bool | None = None,
     progress: Progress = iter,
@@ -137,15 +149,13 @@ def read_for_evaluation(
 
     Args:
         folder: as in `read_folder`.
-        layout: name in `LAYOUTS`.
+        labels: `OBJECTS` or `LABEL_MAPS`.
         ignore_zero: as in `read_folder`.
         progress: as in `read_folder`.
 
     Raises:
         As `read_folder`.
     """
-    kind = LAYOUTS[layout]
-    reading = kind.read_for_evaluation(folder, ignore_zero, progress)
-    if reading is None:
-        raise ArgumentError(f'{folder} {kind.missing}')
-    return reading
+    kinds = formats_with(labels)
+    readings = (kind.read_for_evaluation(folder, ignore_zero, progress) for kind in kinds)
+    return _first(readings, folder, labels)

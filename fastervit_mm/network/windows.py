@@ -87,7 +87,7 @@ def carrier_kernel(window: int, ct_size: int) -> int:
 
 
 def carrier_positions(
-    side: int, window: int, ct_size: int, rule: str = 'aligned', device: torch.device | None = None
+    side: int, window: int, ct_size: int, pooling: str, device: torch.device | None = None
 ) -> tuple[Tensor, int]:
     """First pixels, (ct_size * side / window,), and kernel, px, of the carriers along one axis.
 
@@ -95,13 +95,13 @@ def carrier_positions(
         side: the padded map's side, a multiple of ``window``, in px.
         window: side of a window, in px.
         ct_size: carrier tokens along a window.
-        rule: 'aligned' keeps every carrier token on its own window at any size; 'stretched' is
+        pooling: 'aligned' keeps every carrier token on its own window at any size; 'stretched' is
             the published rule, whose kernels grow and drift into the neighbouring windows.
         device: of the result.
     """
     count = ct_size * (side // window)
     index = torch.arange(count, device=device)
-    if rule == 'stretched':
+    if pooling == 'stretched':
         stride = side // count
         return index * stride, side - (count - 1) * stride
     kernel = carrier_kernel(window, ct_size)
@@ -117,14 +117,14 @@ def averaging_matrix(side: int, start: Tensor, kernel: int, dtype: torch.dtype) 
 
 
 def pool_carriers(
-    x: Tensor, window: int, ct_size: int, rows: int, columns: int, rule: str = 'aligned'
+    x: Tensor, window: int, ct_size: int, rows: int, columns: int, pooling: str
 ) -> Tensor:
     """Average a map to carrier tokens: (B, C, at least rows*w, at least columns*w)
     -> (B, C, rows*c, columns*c).
     """
     by_row, by_column = (
         averaging_matrix(
-            side, *carrier_positions(count * window, window, ct_size, rule, x.device), x.dtype
+            side, *carrier_positions(count * window, window, ct_size, pooling, x.device), x.dtype
         )
         for side, count in zip(x.shape[-2:], (rows, columns), strict=True)
     )

@@ -14,7 +14,7 @@ def _reassemble(features: Tensor, masks: Tensor, kernel: int, groups: int, scale
     height, width = features.shape[-2:]
     padded = F.pad(features, [kernel // 2] * 4)
     weights = masks.unflatten(1, (groups, kernel * kernel))
-    total = 0
+    total = weights.new_zeros(())
     for i in range(kernel * kernel):
         row, column = divmod(i, kernel)
         seen = padded[:, :, row : row + height, column : column + width]

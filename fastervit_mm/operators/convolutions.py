@@ -23,7 +23,7 @@ def _convolve(
 
 
 def _options(o: dict[str, Any]) -> dict[str, tuple[int, int]]:
-    """torchvision's settings from those of mmcv's deformable convolution."""
+    """Torchvision's settings from those of mmcv's deformable convolution."""
     return dict(
         stride=(o['dH'], o['dW']),
         padding=(o['padH'], o['padW']),
@@ -52,7 +52,8 @@ def _gradients(
     given = [t.detach() for t in (input, offset, weight, mask) if t is not None]
     with torch.enable_grad():
         leaves = [t.requires_grad_() for t in in_full(*given)]
-        output = _convolve(*leaves[:3], leaves[3] if mask is not None else None, options)
+        x, o, w = leaves[:3]
+        output = _convolve(x, o, w, leaves[3] if mask is not None else None, options)
         return torch.autograd.grad(output, leaves, grad_output.to(output.dtype))
 
 

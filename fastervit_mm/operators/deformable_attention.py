@@ -62,10 +62,6 @@ def ms_deform_attn_backward(
     with torch.enable_grad():
         v, locations, weights = (t.requires_grad_() for t in in_full(*inputs))
         output = _attend(v, spatial_shapes, locations, weights)
-        grads = torch.autograd.grad(
-            output, (v, locations, weights), grad_output.to(output.dtype)
-        )
-    for target, grad in zip(
-        (grad_value, grad_sampling_loc, grad_attn_weight), grads, strict=True
-    ):
+        grads = torch.autograd.grad(output, (v, locations, weights), grad_output.to(output.dtype))
+    for target, grad in zip((grad_value, grad_sampling_loc, grad_attn_weight), grads, strict=True):
         target.copy_(grad)

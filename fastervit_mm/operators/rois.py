@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import torch
 import torchvision  # registers torch.ops.torchvision
 from torch import Tensor
-from torch.nn import functional as F
 
 from .precision import in_full
 

@@ -16,7 +16,7 @@ from ..data.folder import read_for_evaluation
 from ..data.reading import Progress, Reading
 from ..errors import ArgumentError
 from ..report.results import ImageResult, Results
-from .used_data import UsedData, point_to_used_data, used_data_folder
+from .prepared_data import PreparedData
 
 
 class Task:
@@ -27,12 +27,12 @@ class Task:
     Attributes:
         name: for the command line.
         scope: ``default_scope`` of its configs, the host library.
-        layout: of the folders it learns from, as `data.folder.read_folder` names it.
+        labels: what it learns from: `data.folder.OBJECTS` or `LABEL_MAPS`.
     """
 
     name: ClassVar[str]
     scope: ClassVar[str]
-    layout: ClassVar[str]
+    labels: ClassVar[str]
 
     # Its data
 
@@ -52,16 +52,6 @@ class Task:
         """
         raise NotImplementedError
 
-    def fits(
-        self,
-        cfg: Config,
-        folder: Path,
-        loaders: tuple[str, ...],
-        ignore_zero: bool | None = None,
-    ) -> bool:
-        """Whether ``folder`` can be used as it is; the arguments are those of `misfit`."""
-        return self.misfit(cfg, folder, loaders, ignore_zero) is None
-
     def point_as_it_is(self, cfg: Config, folder: Path, loaders: tuple[str, ...]) -> None:
         """Let ``cfg`` read a folder that fits it.
 
@@ -72,21 +62,7 @@ class Task:
         """
         point_to_folder(cfg, folder, loaders)
 
-    def fit(self, cfg: Config, reading: Reading, work_dir: Path) -> None:
-        """Let ``cfg`` train on a folder: its files, classes and class counts.
-
-        Args:
-            cfg: changed in place.
-            reading: of the folder.
-            work_dir: gets ``data/``, the labels that are used.
-
-        Raises:
-            ArgumentError: nothing in it can be used.
-        """
-        reading.stop_on_fatal()
-        point_to_used_data(cfg, self.training_data(cfg, reading, used_data_folder(work_dir)))
-
-    def training_data(self, cfg: Config, reading: Reading, folder: Path) -> UsedData:
+    def training_data(self, cfg: Config, reading: Reading, folder: Path) -> PreparedData:
         """Write the labels to train with into ``folder``; the settings that read them.
 
         Classes that are the config's own keep its order: the config itself may be tested later.
@@ -94,7 +70,7 @@ class Task:
         Args:
             cfg: the whole config; stays as it is.
             reading: without a fatal reason.
-            folder: of `used_data.used_data_folder`.
+            folder: of `prepared_data.prepared_data_folder`.
         """
         raise NotImplementedError
 
@@ -109,9 +85,9 @@ class Task:
             ignore_zero: as in `misfit`.
             progress: wraps the loop over the images.
         """
-        return read_for_evaluation(folder, self.layout, ignore_zero=ignore_zero, progress=progress)
+        return read_for_evaluation(folder, self.labels, ignore_zero=ignore_zero, progress=progress)
 
-    def evaluation_data(self, cfg: Config, reading: Reading, folder: Path) -> UsedData:
+    def evaluation_data(self, cfg: Config, reading: Reading, folder: Path) -> PreparedData:
         """Write the labels to evaluate on into ``folder``; the settings that read them.
 
         Classes are told by their names: the model's may be others in number and order.
@@ -119,7 +95,7 @@ class Task:
         Args:
             cfg: the whole config, of the model.
             reading: of `read_for_evaluation`, without a fatal reason.
-            folder: of `used_data.used_data_folder`.
+            folder: of `prepared_data.prepared_data_folder`.
 
         Raises:
             ArgumentError: the folder has classes that the model does not know.

@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from torch import nn
 
+from ..data.folder import OBJECTS
 from ..errors import ArgumentError, FileError
 from ..pictures import draw_objects
 from ..report.results import ImageResult, Results
@@ -27,7 +28,7 @@ class Detection(DetectionData):
 
     name: ClassVar[str] = 'detection'
     scope: ClassVar[str] = 'mmdet'
-    layout: ClassVar[str] = 'COCO'
+    labels: ClassVar[str] = OBJECTS
 
     # Its evaluation
 

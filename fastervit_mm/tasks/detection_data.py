@@ -28,7 +28,7 @@ from ..data.coco_reading import CocoPart, CocoReading
 from ..data.reading import Reading
 from ..errors import ArgumentError
 from .base import Task
-from .used_data import UsedData, check_known, in_order_of, metainfo, write_whole
+from .prepared_data import PreparedData, check_known, in_order_of, metainfo, write_whole
 
 
 class DetectionData(Task):
@@ -60,7 +60,7 @@ class DetectionData(Task):
             return 'the annotation files have their categories in another order'
         return None
 
-    def training_data(self, cfg: Config, reading: Reading, folder: Path) -> UsedData:
+    def training_data(self, cfg: Config, reading: Reading, folder: Path) -> PreparedData:
         """See `Task.training_data`."""
         assert isinstance(reading, CocoReading) and reading.train and reading.val
         by_id = category_names(reading.train.content['categories'])
@@ -72,9 +72,9 @@ class DetectionData(Task):
         train = _written(parts[0], folder / 'train.json') | shared
         val = _written(parts[1], folder / 'val.json') | shared
         loaders = dict(train_dataloader=train, val_dataloader=val, test_dataloader=val)
-        return UsedData(loaders, len(classes), as_stored=reading.as_stored)
+        return PreparedData(loaders, len(classes), as_stored=reading.as_stored)
 
-    def evaluation_data(self, cfg: Config, reading: Reading, folder: Path) -> UsedData:
+    def evaluation_data(self, cfg: Config, reading: Reading, folder: Path) -> PreparedData:
         """See `Task.evaluation_data`."""
         assert isinstance(reading, CocoReading) and reading.val
         classes = dataset_classes(innermost_dataset(cfg, 'test_dataloader'))
@@ -83,7 +83,7 @@ class DetectionData(Task):
         check_known(reading.folder, reading.classes, classes)
         part = reading.val._replace(content=_in_classes(reading.val.content, classes))
         settings = _written(part, folder / 'test.json')
-        return UsedData(dict(test_dataloader=settings), as_stored=reading.as_stored)
+        return PreparedData(dict(test_dataloader=settings), as_stored=reading.as_stored)
 
 
 def _annotation_file(dataset: dict[str, Any]) -> Path:

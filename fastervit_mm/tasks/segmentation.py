@@ -11,6 +11,7 @@ from mmengine.config import Config
 from PIL import Image
 from torch import nn
 
+from ..data.folder import LABEL_MAPS
 from ..errors import ArgumentError
 from ..pictures import draw_labels
 from ..report.results import ImageResult, Results
@@ -24,7 +25,7 @@ class Segmentation(SegmentationData):
 
     name: ClassVar[str] = 'segmentation'
     scope: ClassVar[str] = 'mmseg'
-    layout: ClassVar[str] = 'ADE'
+    labels: ClassVar[str] = LABEL_MAPS
 
     # Its evaluation
 

@@ -19,7 +19,7 @@ from ..data.layouts import image_files, is_ade20k, read_classes, stem_of
 from ..data.reading import Progress, Reading
 from ..errors import ArgumentError
 from .base import Task
-from .used_data import UsedData, check_known, in_order_of, metainfo, write_whole
+from .prepared_data import PreparedData, check_known, in_order_of, metainfo, write_whole
 
 LOOKED_AT = 200  # label maps of a folder, at most: it is looked at before a run, not read
 
@@ -45,7 +45,7 @@ class SegmentationData(Task):
                     return reason
         return None
 
-    def training_data(self, cfg: Config, reading: Reading, folder: Path) -> UsedData:
+    def training_data(self, cfg: Config, reading: Reading, folder: Path) -> PreparedData:
         """See `Task.training_data`; label maps in other numbers are written in the config's."""
         assert isinstance(reading, AdeReading) and reading.train and reading.val
         classes = in_order_of(cfg, reading.classes)
@@ -57,7 +57,7 @@ class SegmentationData(Task):
         train = _numbered(reading.train, labels, zero, folder, 'train') | shared
         val = _numbered(reading.val, labels, zero, folder, 'val') | shared
         loaders = dict(train_dataloader=train, val_dataloader=val, test_dataloader=val)
-        return UsedData(loaders, len(classes), ignore_zero=train['reduce_zero_label'])
+        return PreparedData(loaders, len(classes), ignore_zero=train['reduce_zero_label'])
 
     def read_for_evaluation(
         self, cfg: Config, folder: Path, ignore_zero: bool | None, progress: Progress
@@ -71,7 +71,7 @@ class SegmentationData(Task):
             ignore_zero = reduces_zero(dataset) or (False if names is None else None)
         return super().read_for_evaluation(cfg, folder, ignore_zero, progress)
 
-    def evaluation_data(self, cfg: Config, reading: Reading, folder: Path) -> UsedData:
+    def evaluation_data(self, cfg: Config, reading: Reading, folder: Path) -> PreparedData:
         """See `Task.evaluation_data`; label maps in other numbers are written in the model's."""
         assert isinstance(reading, AdeReading) and reading.val
         init_default_scope(cfg.default_scope)
@@ -81,7 +81,7 @@ class SegmentationData(Task):
         labels = _labels_of_model(reading, classes)
         settings = _numbered(reading.val, labels, reading.ignore_zero, folder, 'test')
         loaders = dict(test_dataloader=settings)
-        return UsedData(loaders, ignore_zero=settings['reduce_zero_label'])
+        return PreparedData(loaders, ignore_zero=settings['reduce_zero_label'])
 
 
 def reduces_zero(dataset: dict[str, Any]) -> bool:

@@ -15,10 +15,10 @@ from ..data.reading import Progress
 from ..errors import FileError
 from ..training.processes import in_main_process
 from . import task_of
-from .used_data import UsedData, point_to_used_data, used_data_folder
+from .prepared_data import PreparedData, point_to_prepared_data, prepared_data_folder
 
 # what to do to a config, and what to say about it; None: use the folder as it is
-Found = tuple[UsedData | None, list[str]]
+Found = tuple[PreparedData | None, list[str]]
 
 
 def training_loaders(cfg: Config) -> tuple[str, ...]:
@@ -81,9 +81,9 @@ def evaluate_on(
 def _read(cfg: Config, folder: Path, ignore_zero: bool | None, progress: Progress) -> Found:
     """Read all of ``folder``, and write what is used of it."""
     task = task_of(cfg)
-    reading = read_folder(folder, task.layout, ignore_zero=ignore_zero, progress=progress)
+    reading = read_folder(folder, task.labels, ignore_zero=ignore_zero, progress=progress)
     reading.stop_on_fatal()
-    used = task.training_data(cfg, reading, used_data_folder(Path(cfg.work_dir)))
+    used = task.training_data(cfg, reading, prepared_data_folder(Path(cfg.work_dir)))
     return used, reading.lines()
 
 
@@ -94,7 +94,7 @@ def _read_for_evaluation(
     task = task_of(cfg)
     reading = task.read_for_evaluation(cfg, folder, ignore_zero, progress)
     reading.stop_on_fatal()
-    used = task.evaluation_data(cfg, reading, used_data_folder(Path(cfg.work_dir)))
+    used = task.evaluation_data(cfg, reading, prepared_data_folder(Path(cfg.work_dir)))
     return used, reading.lines()
 
 
@@ -119,7 +119,7 @@ def _found(
     return in_main_process(partial(_look, cfg, folder, loaders, ignore_zero, read))
 
 
-def _point(cfg: Config, folder: Path, used: UsedData | None, loaders: tuple[str, ...]) -> None:
+def _point(cfg: Config, folder: Path, used: PreparedData | None, loaders: tuple[str, ...]) -> None:
     """Let ``cfg`` read what is used of ``folder``.
 
     Args:
@@ -131,7 +131,7 @@ def _point(cfg: Config, folder: Path, used: UsedData | None, loaders: tuple[str,
     if used is None:
         task_of(cfg).point_as_it_is(cfg, folder, loaders)
     else:
-        point_to_used_data(cfg, used)
+        point_to_prepared_data(cfg, used)
 
 
 def _look(

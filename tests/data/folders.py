@@ -11,6 +11,7 @@ from PIL import Image
 
 from fastervit_mm.data.folder import read_folder
 from fastervit_mm.tasks import task_of
+from fastervit_mm.tasks.prepared_data import point_to_prepared_data, prepared_data_folder
 
 RED, BLUE, GREY = (250, 0, 0), (0, 0, 250), (90, 90, 90)
 ORIENTATION = 0x0112  # EXIF
@@ -230,6 +231,8 @@ def colours(samples: list) -> set[tuple[int, ...]]:
 def fit_to_folder(cfg: Config, folder: Path, work_dir: Path, ignore_zero=None, progress=iter):
     """Point ``cfg`` at a folder as training does; what was found in it, split by split."""
     task = task_of(cfg)
-    reading = read_folder(folder, task.layout, ignore_zero=ignore_zero, progress=progress)
-    task.fit(cfg, reading, work_dir)
+    reading = read_folder(folder, task.labels, ignore_zero=ignore_zero, progress=progress)
+    reading.stop_on_fatal()
+    prepared = task.training_data(cfg, reading, prepared_data_folder(work_dir))
+    point_to_prepared_data(cfg, prepared)
     return reading.findings

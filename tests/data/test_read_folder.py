@@ -4,7 +4,7 @@ import pytest
 
 from fastervit_mm.data.ade_reading import AdeReading
 from fastervit_mm.data.coco_reading import CocoReading
-from fastervit_mm.data.folder import read_folder, read_for_evaluation
+from fastervit_mm.data.folder import LABEL_MAPS, OBJECTS, read_folder, read_for_evaluation
 from fastervit_mm.errors import ArgumentError, FileError
 from tests.tasks.folders import coco_content, write_ade, write_coco, write_image
 
@@ -18,8 +18,8 @@ def both(tmp_path):
     return write_ade(tmp_path, 'training', {c: ROWS for c in 'abcde'}, ('sky', 'sea', 'sun'))
 
 
-def test_a_layout_that_is_asked_for(both):
-    coco, ade = read_folder(both, 'COCO'), read_folder(both, 'ADE')
+def test_labels_that_are_asked_for(both):
+    coco, ade = read_folder(both, OBJECTS), read_folder(both, LABEL_MAPS)
     assert isinstance(coco, CocoReading) and isinstance(ade, AdeReading)
     assert (coco.layout, coco.unit, coco.classes) == ('COCO', 'objects', ('cat', 'dog'))
     assert (ade.layout, ade.unit, ade.classes) == ('ADE', 'pixels', ('sky', 'sea', 'sun'))
@@ -27,18 +27,18 @@ def test_a_layout_that_is_asked_for(both):
     assert [len(s.samples) for s in (coco, ade)] == [5, 5]
 
 
-def test_layouts_that_are_not_there(tmp_path):
+def test_labels_that_are_not_there(tmp_path):
     for read in (read_folder, read_for_evaluation):
         with pytest.raises(ArgumentError, match='has no annotation file in COCO format'):
-            read(tmp_path, 'COCO')
+            read(tmp_path, OBJECTS)
         with pytest.raises(ArgumentError, match='has no images/training and annotations/training'):
-            read(tmp_path, 'ADE')
+            read(tmp_path, LABEL_MAPS)
     with pytest.raises(ArgumentError, match='neither in COCO'):
         read_folder(tmp_path)
 
 
 def test_what_is_held_out_is_in_the_reading(both):
-    coco, ade = read_folder(both, 'COCO'), read_folder(both, 'ADE')
+    coco, ade = read_folder(both, OBJECTS), read_folder(both, LABEL_MAPS)
     parts = [{i['file_name'] for i in p.content['images']} for p in (coco.train, coco.val)]
     assert [len(p) for p in parts] == [4, 1] and not parts[0] & parts[1]
     assert [len(p.stems) for p in (ade.train, ade.val)] == [4, 1]
@@ -83,16 +83,16 @@ def test_an_evaluation_reads_one_split(tmp_path):
 
     write_coco(tmp_path / 'c/train.json', coco_content(4), tmp_path / 'c/train')
     write_coco(tmp_path / 'c/val.json', coco_content(2), tmp_path / 'c/val')
-    reading = read_for_evaluation(tmp_path / 'c', 'COCO', progress=note)
+    reading = read_for_evaluation(tmp_path / 'c', OBJECTS, progress=note)
     assert len(seen) == 2 and reading.train is None and len(reading.samples) == 2
     assert reading.val.images == tmp_path / 'c/val'
     seen.clear()
     write_ade(tmp_path / 'a', 'training', {c: ROWS for c in 'abc'})
     write_ade(tmp_path / 'a', 'validation', {c: ROWS for c in 'de'})
-    reading = read_for_evaluation(tmp_path / 'a', 'ADE', progress=note)
+    reading = read_for_evaluation(tmp_path / 'a', LABEL_MAPS, progress=note)
     assert len(seen) == 2 and reading.train is None and reading.val.stems == ['d', 'e']
     assert not reading.named and not reading.ignore_zero
-    assert read_for_evaluation(tmp_path / 'a', 'ADE', ignore_zero=True).classes == (
+    assert read_for_evaluation(tmp_path / 'a', LABEL_MAPS, ignore_zero=True).classes == (
         'class 1',
         'class 2',
     )
@@ -100,14 +100,14 @@ def test_an_evaluation_reads_one_split(tmp_path):
 
 def test_what_is_evaluated_is_said(tmp_path):
     write_coco(tmp_path / 'train.json', coco_content(10), tmp_path / 'photos')
-    reading = read_for_evaluation(tmp_path, 'COCO')
+    reading = read_for_evaluation(tmp_path, OBJECTS)
     held_out = read_folder(tmp_path).val
     assert reading.val.content['images'] == held_out.content['images']
     assert reading.findings[0].notes == [
         'evaluation: 2 of the images of train.json, the share that training holds out'
     ]
     (tmp_path / 'train.json').rename(tmp_path / 'all.json')
-    reading = read_for_evaluation(tmp_path, 'COCO')
+    reading = read_for_evaluation(tmp_path, OBJECTS)
     assert len(reading.val.content['images']) == 10
     assert reading.findings[0].notes == ['evaluation: all images of all.json']
 
@@ -120,4 +120,4 @@ def test_images_that_an_evaluation_needs(tmp_path):
         (tmp_path / 'train' / path.name).unlink()
     write_image(tmp_path / 'other/9.jpg')
     with pytest.raises(FileError, match='none of the first images that .*val.json names'):
-        read_for_evaluation(tmp_path, 'COCO')
+        read_for_evaluation(tmp_path, OBJECTS)

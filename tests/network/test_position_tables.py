@@ -126,5 +126,5 @@ def test_averages_by_hand():
 def test_pooling_of_one_by_two_windows_by_hand():
     """Windows of 2 px with one carrier each: the mean of a window; more beside them is ignored."""
     x = torch.tensor([[1.0, 2, 10, 20, 9], [3, 4, 30, 40, 9], [9, 9, 9, 9, 9]])[None, None]
-    assert pool_carriers(x, 2, 1, 1, 2).tolist() == [[[[2.5, 25]]]]
-    assert pool_carriers(x.bfloat16(), 2, 1, 1, 2).dtype == torch.bfloat16
+    assert pool_carriers(x, 2, 1, 1, 2, 'aligned').tolist() == [[[[2.5, 25]]]]
+    assert pool_carriers(x.bfloat16(), 2, 1, 1, 2, 'aligned').dtype == torch.bfloat16

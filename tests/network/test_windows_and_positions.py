@@ -54,7 +54,7 @@ def test_carrier_positions(side, window, ct_size, rule, starts, kernel):
 @given(st.integers(1, 40), st.integers(1, 48), st.data())
 def test_aligned_carriers_stay_on_their_own_window(windows, window, data):
     ct_size = data.draw(st.integers(1, window))
-    start, kernel = carrier_positions(windows * window, window, ct_size)
+    start, kernel = carrier_positions(windows * window, window, ct_size, 'aligned')
     centre = start + kernel / 2
     assert torch.equal(
         (centre / window).floor().long(), torch.arange(windows).repeat_interleave(ct_size)
@@ -73,10 +73,10 @@ def test_both_rules_agree_at_two_windows():
 def test_pooling_is_average_pooling_where_that_exists():
     x = torch.randn(2, 3, 14, 14)
     expected = torch.nn.functional.avg_pool2d(x, 5, stride=3)
-    assert torch.allclose(pool_carriers(x, 7, 2, 2, 2), expected, atol=1e-6)
+    assert torch.allclose(pool_carriers(x, 7, 2, 2, 2, 'aligned'), expected, atol=1e-6)
     more = torch.nn.functional.pad(x, (0, 6, 0, 6), value=9)
-    assert torch.allclose(pool_carriers(more, 7, 2, 2, 2), expected, atol=1e-6)
-    rows = averaging_matrix(21, *carrier_positions(21, 7, 2), torch.float32)
+    assert torch.allclose(pool_carriers(more, 7, 2, 2, 2, 'aligned'), expected, atol=1e-6)
+    rows = averaging_matrix(21, *carrier_positions(21, 7, 2, 'aligned'), torch.float32)
     assert torch.allclose(rows.sum(1), torch.ones(6))
 
 

@@ -132,7 +132,9 @@ def box_cases() -> Iterator[Case]:
             labels = (s * 1000).long() % 3
             return batched_nms(b, s, labels, dict(type=name, iou_threshold=0.4))
 
-        yield Case('nms' if name == 'nms' else 'softnms', 'by class', _scored(200), batched, graded=False)
+        yield Case(
+            'nms' if name == 'nms' else 'softnms', 'by class', _scored(200), batched, graded=False
+        )
     for method in ('naive', 'linear', 'gaussian'):
         for count in (0, 1, 200):
             call = _soft(method)
@@ -279,9 +281,7 @@ def other_cases() -> Iterator[Case]:
 
         for operator, function in (('carafe', carafe), ('carafe_naive', carafe_naive)):
 
-            def call(
-                x: Tensor, m: Tensor, o: tuple = (function, kernel, groups, scale)
-            ) -> Tensor:
+            def call(x: Tensor, m: Tensor, o: tuple = (function, kernel, groups, scale)) -> Tensor:
                 return o[0](x, m, *o[1:])
 
             # the naive one's gradient is for CUDA by mmcv's own assertion

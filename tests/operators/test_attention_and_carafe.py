@@ -21,7 +21,10 @@ def attention_inputs(dtype=torch.float64):
     value = torch.randn(2, 16, 2, 3, generator=draw)
     locations = torch.rand(2, 5, 2, 2, 3, 2, generator=draw) * 1.4 - 0.2
     weights = torch.rand(2, 5, 2, 2, 3, generator=draw)
-    return [t.to(dtype) if t.is_floating_point() else t for t in (value, shapes, start, locations, weights)]
+    return [
+        t.to(dtype) if t.is_floating_point() else t
+        for t in (value, shapes, start, locations, weights)
+    ]
 
 
 def test_attention_is_what_loops_give():

@@ -31,9 +31,7 @@ def test_without_offsets_it_is_the_ordinary_convolution(stride, padding, dilatio
     found = modulated_deform_conv2d(
         x, offset, mask + 0.5, w, b, stride, padding, dilation, groups, 1
     )
-    torch.testing.assert_close(
-        found, expected * 0.5 + b[:, None, None], rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close(found, expected * 0.5 + b[:, None, None], rtol=1e-4, atol=1e-4)
 
 
 def test_offsets_move_each_sample_down_and_right():

@@ -70,7 +70,9 @@ def test_rows_without_a_class_cost_nothing_by_softmax():
     target = torch.where(target == 3, -1, target)
     found = softmax_focal_loss(logits, target, 2.0, 0.25, None, 'none')
     assert found[target < 0].eq(0).all() and found[target >= 0].gt(0).all()
-    (grad,) = torch.autograd.grad(softmax_focal_loss(logits, target, 2.0, 0.25, None, 'sum'), logits)
+    (grad,) = torch.autograd.grad(
+        softmax_focal_loss(logits, target, 2.0, 0.25, None, 'sum'), logits
+    )
     assert grad[target < 0].eq(0).all() and grad[target >= 0].ne(0).any(1).all()
 
 
@@ -95,5 +97,7 @@ def test_half_precision_is_taken(dtype):
 
 
 def test_no_rows():
-    found = sigmoid_focal_loss(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long), 2.0, 0.25, None, 'sum')
+    found = sigmoid_focal_loss(
+        torch.zeros(0, 3), torch.zeros(0, dtype=torch.long), 2.0, 0.25, None, 'sum'
+    )
     assert found.item() == 0

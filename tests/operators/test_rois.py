@@ -95,9 +95,17 @@ def pooled_by_loops(features, regions, size, scale):
             continue
         for i in range(size[0]):
             for j in range(size[1]):
-                first, after = (math.floor(top + i * height / size[0]), math.ceil(top + (i + 1) * height / size[0]))
-                start, end = (math.floor(left + j * width / size[1]), math.ceil(left + (j + 1) * width / size[1]))
-                cut = features[int(image), :, max(first, 0) : max(after, 0), max(start, 0) : max(end, 0)]
+                first, after = (
+                    math.floor(top + i * height / size[0]),
+                    math.ceil(top + (i + 1) * height / size[0]),
+                )
+                start, end = (
+                    math.floor(left + j * width / size[1]),
+                    math.ceil(left + (j + 1) * width / size[1]),
+                )
+                cut = features[
+                    int(image), :, max(first, 0) : max(after, 0), max(start, 0) : max(end, 0)
+                ]
                 if cut.numel():
                     found[k, :, i, j] = cut.amax((1, 2))
     return found  # fmt: skip
@@ -120,7 +128,9 @@ def test_roi_pools_gradient_goes_to_the_maximum():
     region = torch.tensor([[0.0, 0, 0, 3, 3]])
     found = mmcv_ops.roi_pool(features, region, 1, 1.0)
     (grad,) = torch.autograd.grad(found.sum() * 3, features)
-    assert found.item() == 5 and grad.nonzero().tolist() == [[0, 0, 1, 2]] and grad.sum().item() == 3
+    assert (
+        found.item() == 5 and grad.nonzero().tolist() == [[0, 0, 1, 2]] and grad.sum().item() == 3
+    )
     x, regions = maps(torch.float64)
     x = x.clone().requires_grad_()
     assert torch.autograd.gradcheck(
@@ -158,7 +168,9 @@ def test_mmdets_roi_extractor_runs_under_autocast():
     from mmdet.models.roi_heads import SingleRoIExtractor
 
     extractor = SingleRoIExtractor(
-        dict(type='RoIAlign', output_size=7, sampling_ratio=0), out_channels=4, featmap_strides=[4, 8]
+        dict(type='RoIAlign', output_size=7, sampling_ratio=0),
+        out_channels=4,
+        featmap_strides=[4, 8],
     )
     convolution = nn.Conv2d(3, 4, 1)
     pixels = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))

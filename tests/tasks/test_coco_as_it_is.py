@@ -141,7 +141,7 @@ def rewrite(folder, change, split='train2017'):
 
 
 def test_a_folder_that_fits(cfg, folder):
-    assert reason(cfg, folder) is None and task_of(cfg).fits(cfg, folder, TRAINING)
+    assert reason(cfg, folder) is None and task_of(cfg).misfit(cfg, folder, TRAINING, None) is None
     assert cfg.train_dataloader.dataset.data_root == 'data/shapes/coco/'  # not pointed at it
 
 
@@ -151,7 +151,7 @@ def test_files_that_are_missing(split, cfg, folder):
     assert reason(cfg, folder) == f'0.jpg of annotations/instances_{split}.json is not in {split}/'
     (folder / f'annotations/instances_{split}.json').unlink()
     assert reason(cfg, folder) == f'annotations/instances_{split}.json is not there'
-    assert not task_of(cfg).fits(cfg, folder, TRAINING)
+    assert task_of(cfg).misfit(cfg, folder, TRAINING, None) is not None
 
 
 @pytest.mark.parametrize('split', ['train2017', 'val2017'])

@@ -247,9 +247,9 @@ def test_the_folder_one_is_in_fits(name, tmp_path, detector, monkeypatch):
 def test_an_evaluator_may_take_its_truth_from_the_data(tmp_path, detector):
     folder = write_coco2017(tmp_path / 'mine', coco_content(1), coco_content(1))
     detector.val_evaluator.ann_file = None
-    assert task_of(detector).fits(detector, folder, TRAINING)
+    assert task_of(detector).misfit(detector, folder, TRAINING, None) is None
     detector.val_evaluator.ann_file = 'elsewhere.json'
-    assert not task_of(detector).fits(detector, folder, TRAINING)
+    assert task_of(detector).misfit(detector, folder, TRAINING, None) is not None
 
 
 # A run's own config

@@ -249,3 +249,10 @@ def test_a_trained_config_is_evaluated_on_another_folder(tmp_path, cfg):
 def test_a_folder_without_splits(tmp_path, cfg):
     with pytest.raises(ArgumentError, match='has no images/training and annotations/training'):
         evaluate_on(cfg, tmp_path)
+
+
+def test_a_config_without_class_names_evaluates_nothing(cfg, folder):
+    cfg.test_dataloader.dataset.update(metainfo=None, type='BaseSegDataset')
+    message = r'^the config names no classes \(test_dataloader.dataset.metainfo\)$'
+    with pytest.raises(ArgumentError, match=message):
+        evaluate_on(cfg, folder)

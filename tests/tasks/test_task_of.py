@@ -17,11 +17,11 @@ def test_every_config_has_the_task_of_its_folder(task):
     assert {task_of(Config.fromfile(path)).name for path in configs} == {task}
 
 
-def test_tasks_by_name_scope_and_layout():
-    said = {name: (task.name, task.scope, task.layout) for name, task in TASKS.items()}
+def test_tasks_by_name_scope_and_labels():
+    said = {name: (task.name, task.scope, task.labels) for name, task in TASKS.items()}
     assert said == {
-        'detection': ('detection', 'mmdet', 'COCO'),
-        'segmentation': ('segmentation', 'mmseg', 'ADE'),
+        'detection': ('detection', 'mmdet', 'objects'),
+        'segmentation': ('segmentation', 'mmseg', 'label maps'),
     }
 
 

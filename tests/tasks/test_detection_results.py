@@ -105,6 +105,16 @@ def write_data(folder, pipeline) -> Config:
     return Config(dict(default_scope='mmdet', test_dataloader=dict(dataset=dataset)))
 
 
+def test_a_data_set_of_absolute_paths_has_no_root(tmp_path):
+    cfg = write_data(tmp_path, [])
+    dataset = cfg.test_dataloader.dataset
+    dataset.update(data_root='', ann_file=str(tmp_path / 'truth.json'))
+    dataset.data_prefix.img = str(tmp_path / 'pics')
+    path = tmp_path / 'predictions.pkl'
+    path.write_bytes(pickle.dumps([prediction(n, FOUND[n], True) for n in FOUND]))
+    assert detection_results(cfg, path).confusion.sum() == 5
+
+
 def results_of(folder, masks=True, pipeline=(), found=FOUND):
     cfg = write_data(folder, list(pipeline))
     path = folder / 'predictions.pkl'

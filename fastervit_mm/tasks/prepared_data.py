@@ -21,7 +21,7 @@ from ..errors import ArgumentError
 from ..pictures import class_colour
 
 
-class UsedData(NamedTuple):
+class PreparedData(NamedTuple):
     """Settings for a config; small, so that one process can send them to the others.
 
     Attributes:
@@ -38,7 +38,7 @@ class UsedData(NamedTuple):
     ignore_zero: bool | None = None
 
 
-def used_data_folder(work_dir: Path) -> Path:
+def prepared_data_folder(work_dir: Path) -> Path:
     """The folder in ``work_dir`` for what is used of the data, marked as no data of its own."""
     folder = (work_dir / 'data').absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def in_order_of(cfg: Config, names: tuple[str, ...]) -> tuple[str, ...]:
     return classes if classes and sorted(classes) == sorted(names) else names
 
 
-def point_to_used_data(cfg: Config, used: UsedData) -> None:
+def point_to_prepared_data(cfg: Config, used: PreparedData) -> None:
     """Let the loaders, evaluators and heads of ``cfg`` follow what is used; other loaders stay.
 
     Args:
