@@ -68,7 +68,7 @@ if __name__ == '__main__':
             ],
             'original': [
                 'mmengine>=0.10.7',
-                'mmcv==2.1.0',
+                'mmcv-lite==2.1.0',
                 'mmdet==3.3.0',
                 'mmsegmentation==1.2.2',
                 'opencv-python<4.12',
