@@ -40,6 +40,28 @@ def _modulated_options(o: dict[str, Any]) -> dict[str, tuple[int, int]]:
     )
 
 
+def _off_map(
+    offset: Tensor, size: torch.Size, kernel: torch.Size, options: dict[str, tuple[int, int]]
+) -> Tensor:
+    """Whether each sample lies off a map of ``size``: (B, groups, kH, kW, 1, H', W').
+
+    At -1 px and at ``size`` a sample is off, as in mmcv: its offset gets no gradient. torchvision
+    gives it one at exactly -1 px, where offsets of 0 put samples in the padding.
+    """
+    offsets = offset.unflatten(1, (-1, *kernel, 2))
+    off = torch.zeros_like(offsets[:, :, :, :, 0], dtype=torch.bool)
+    for axis in (0, 1):  # down, across
+        step, pad, spread = (options[name][axis] for name in ('stride', 'padding', 'dilation'))
+        starts = torch.arange(offset.shape[2 + axis], device=offset.device) * step - pad
+        taps = torch.arange(kernel[axis], device=offset.device) * spread
+        grid = taps[:, None, None, None] + starts[:, None]  # (kH, 1, H', 1)
+        if axis:
+            grid = grid.permute(1, 0, 3, 2)  # (1, kW, 1, W')
+        at = offsets[:, :, :, :, axis] + grid
+        off |= (at <= -1) | (at >= size[axis])
+    return off.unsqueeze(4)
+
+
 def _gradients(
     grad_output: Tensor,
     input: Tensor,
@@ -54,7 +76,11 @@ def _gradients(
         leaves = [t.requires_grad_() for t in in_full(*given)]
         x, o, w = leaves[:3]
         output = _convolve(x, o, w, leaves[3] if mask is not None else None, options)
-        return torch.autograd.grad(output, leaves, grad_output.to(output.dtype))
+        grads = list(torch.autograd.grad(output, leaves, grad_output.to(output.dtype)))
+    kernel = weight.shape[2:]
+    off = _off_map(leaves[1].detach(), input.shape[2:], kernel, options)
+    grads[1] = grads[1].unflatten(1, (-1, *kernel, 2)).masked_fill(off, 0).flatten(1, 4)
+    return tuple(grads)
 
 
 def deform_conv_forward(

@@ -217,20 +217,27 @@ def convolution_cases() -> Iterator[Case]:
     from mmcv.ops import deform_conv2d, masked_conv2d, modulated_deform_conv2d
 
     settings = {
-        'plain': (1, 1, 1, 1, 1),
-        'stride 2, dilation 2': (2, 2, 2, 1, 1),
-        'groups': (1, 1, 1, 2, 2),
+        'plain': ((1, 1, 1, 1, 1), torch.clone),
+        'stride 2, dilation 2': ((2, 2, 2, 1, 1), torch.clone),
+        'groups': ((1, 1, 1, 2, 2), torch.clone),
+        # samples at exactly -1 px, as where training begins
+        'offsets of 0': ((1, 1, 1, 1, 1), torch.zeros_like),
+        'whole offsets': ((2, 1, 1, 1, 2), torch.round),
     }
-    for name, o in settings.items():
+    for name, (o, round_) in settings.items():
         stride, padding, dilation, groups, deform_groups = o
         side = (12 + 2 * padding - 2 * dilation - 1) // stride + 1
 
         def make(
-            draw: torch.Generator, side: int = side, groups: int = groups, d: int = deform_groups
+            draw: torch.Generator,
+            side: int = side,
+            groups: int = groups,
+            d: int = deform_groups,
+            round_: Callable[[Tensor], Tensor] = round_,
         ) -> tuple[Tensor, ...]:
             return (
                 noise(draw, 2, 4, 12, 12),
-                noise(draw, 2, d * 18, side, side) * 2,
+                round_(noise(draw, 2, d * 18, side, side) * 2),
                 noise(draw, 6, 4 // groups, 3, 3),
                 torch.rand(2, d * 9, side, side, generator=draw),
                 noise(draw, 6),

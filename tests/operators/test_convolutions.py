@@ -91,3 +91,19 @@ def test_a_masked_convolution_is_the_convolution_where_the_mask_is(kernel, paddi
     expected = F.conv2d(x, w, b, padding=padding)
     torch.testing.assert_close(found, expected * mask, rtol=1e-4, atol=1e-5)
     assert masked_conv2d(x, mask * 0, w, b, padding).eq(0).all()
+
+
+@pytest.mark.parametrize('function', [deform_conv2d, modulated_deform_conv2d])
+def test_samples_in_the_padding_do_not_pull_their_offsets(function):
+    """At -1 px and at the map's size nothing is sampled; offsets begin at 0, so that is where."""
+    x = torch.full((1, 1, 4, 4), 2.0)
+    offset = torch.zeros(1, 18, 4, 4, requires_grad=True)
+    mask = [torch.ones(1, 9, 4, 4)] if function is modulated_deform_conv2d else []
+    w = torch.ones(1, 1, 3, 3)
+    bias = [None] if mask else []
+    function(x, offset, *mask, w, *bias, 1, 1, 1, 1, 1).sum().backward()
+    slopes = offset.grad.view(3, 3, 2, 4, 4)  # of tap (row, column), y and x, at each output px
+    assert slopes[0, :, :, 0].eq(0).all() and slopes[2, :, :, 3].eq(0).all()
+    assert slopes[:, 0, :, :, 0].eq(0).all() and slopes[:, 2, :, :, 3].eq(0).all()
+    # one px before the last row, the next sample below is padding: its value falls from 2 to 0
+    assert slopes[1, 1, 0, 3].tolist() == [-2.0] * 4 and slopes[1, 1, 0, :3].eq(0).all()

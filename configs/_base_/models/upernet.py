@@ -4,6 +4,8 @@
 # model, the backbone's too, when training is distributed on GPUs. tools/train.py drops it for a
 # distributed run on CPUs, which SyncBN refuses.
 sync_bn = 'torch'
+# before mmseg's models: mmcv's operators may have to come from it (docs/operators.md)
+custom_imports = dict(imports=['fastervit_mm'], allow_failed_imports=False)
 norm_cfg = dict(type='BN', requires_grad=True)
 
 model = dict(

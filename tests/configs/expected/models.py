@@ -64,6 +64,7 @@ def regions(*, size: int) -> dict:
 
 CASCADE = {
     'sync_bn': 'torch',
+    'custom_imports': {'imports': ['fastervit_mm'], 'allow_failed_imports': False},
     'model': {
         'type': 'CascadeRCNN',
         'data_preprocessor': {
@@ -267,6 +268,7 @@ DINO = {
 
 UPERNET = {
     'sync_bn': 'torch',
+    'custom_imports': {'imports': ['fastervit_mm'], 'allow_failed_imports': False},
     'norm_cfg': {'type': 'BN', 'requires_grad': True},
     'model': {
         'type': 'EncoderDecoder',

@@ -1,0 +1,117 @@
+"""How mmcv finds our operators, where it has none of its own, and what the others say."""
+
+import importlib
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+import fastervit_mm
+from fastervit_mm.errors import UserError
+from fastervit_mm.operators import extension, finder, provide_operators
+from tests.operators.cases import ours
+from tests.operators.without import without_extension
+
+
+def python(code: str, path, *arguments: str) -> subprocess.CompletedProcess:
+    """Python in an environment whose mmcv is the one below ``path``."""
+    return subprocess.run(
+        [sys.executable, '-c', code, *arguments],
+        env=without_extension(path),
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_every_operator_that_mmcv_loads_is_there():
+    """``load_ext`` asserts that they are when mmcv.ops is imported."""
+    module = ours()
+    for name in ('nms', 'roi_align_forward', 'ms_deform_attn_backward', 'psamask_forward', 'any'):
+        assert callable(getattr(module, name)) and getattr(module, name).__name__ == name
+    assert getattr(module, '__path__', None) is None and not hasattr(module, '__wrapped__')
+
+
+@pytest.mark.parametrize(
+    'name, users',
+    [
+        ('psamask_forward', "mmseg's PSANet"),
+        ('line_nms_forward', "mmdet's CLRNet"),
+        ('nms_rotated', 'no model of mmdet or mmseg'),
+    ],
+)
+def test_an_operator_that_is_not_provided_says_who_uses_it_and_the_way_out(name, users):
+    with pytest.raises(UserError) as caught:
+        getattr(ours(), name)(1, two=2)
+    assert str(caught.value) == (
+        f'{name} is an operator of mmcv that only its compiled extension has ({users} uses it): '
+        'FASTERVIT_MM_OPS=compiled make setup builds it, or see docs/operators.md'
+    )
+
+
+def test_the_users_are_those_of_the_host_libraries():
+    """What mmdet and mmseg import from mmcv.ops, beside what is provided or needs no operator."""
+    assert set(extension.USERS) == {'line_nms_forward', 'psamask_forward', 'psamask_backward'}
+    provided = {function.__name__ for function in extension.PROVIDED}
+    assert len(provided) == len(extension.PROVIDED) == 24 and not provided & set(extension.USERS)
+
+
+def test_the_finder_comes_last_and_once():
+    before = list(sys.meta_path)
+    assert sum(isinstance(f, finder.OperatorFinder) for f in before) == 1
+    provide_operators()
+    importlib.reload(fastervit_mm)
+    assert sys.meta_path == before
+    ours_, others = finder.OperatorFinder(), ('mmcv', 'mmcv._ext2', 'x.mmcv._ext', '_ext')
+    assert all(ours_.find_spec(name, None) is None for name in others)
+    assert isinstance(ours_.find_spec('mmcv._ext', None).loader, finder.OperatorLoader)
+
+
+FIND = """
+import sys
+import fastervit_mm
+assert 'mmcv' not in sys.modules  # until somebody asks for it
+import mmcv.ops
+print(type(sys.modules['mmcv._ext'].__loader__).__name__)
+"""
+
+SHOW = """
+import mmdet.models, mmseg.models
+from mmcv.utils import collect_env
+env = collect_env()
+print(env['MMCV Compiler'], env['MMCV CUDA Compiler'], sep='|')
+"""
+
+
+def test_without_compiled_operators_ours_are_taken_and_said_once(tmp_path):
+    done = python(FIND + SHOW, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 'OperatorLoader' in done.stdout.splitlines()
+    told = 'none: operators by torchvision (fastervit_mm)'
+    assert done.stdout.splitlines()[-1] == f'{told}|{told}'
+    said = (done.stdout + done.stderr).count('mmcv was installed without its compiled operators')
+    assert said == 1
+
+
+def test_compiled_operators_are_taken_where_they_are(tmp_path):
+    environment = without_extension(tmp_path)
+    # stands for the compiled one: an ordinary module at its place
+    text = 'def __getattr__(name):\n    return len\n'
+    (tmp_path / 'mmcv' / '_ext.py').write_text(text)
+    done = subprocess.run(
+        [sys.executable, '-c', FIND], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == 'SourceFileLoader'
+    assert 'compiled operators' not in done.stdout + done.stderr
+
+
+def test_without_us_nothing_is_provided(tmp_path):
+    done = python('import mmcv.ops', tmp_path)
+    assert done.returncode == 1 and "No module named 'mmcv._ext'" in done.stderr
+
+
+def test_a_filled_module_is_only_filled():
+    module = ModuleType('anything')
+    extension.fill(module)
+    assert module.nms is extension.boxes.nms and module.__name__ == 'anything'
