@@ -9,7 +9,7 @@ LINE ?= maintained
 VENV ?= $(if $(filter maintained,$(LINE)),.venv,.venv-$(LINE))
 PYTHON := $(VENV)/bin/python
 
-.PHONY: help setup demo demo-segmentation benchmark benchmark-gpu test test-long test-nan audit lint clean
+.PHONY: help setup demo demo-segmentation benchmark benchmark-gpu test test-long test-nan test-compiled audit lint clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -59,6 +59,14 @@ test-long: setup lint
 # the same with every uninitialised tensor full of NaN
 test-nan: setup
 	FILL_UNINITIALISED=1 $(PYTEST) -m "not long"
+
+# mmcv's own operators beside ours: builds them in an environment of its own (11 minutes), and compares
+# the demo's evaluation over either
+test-compiled:
+	@FASTERVIT_MM_OPS=compiled python3 tools/set_up.py --line $(LINE) --venv $(VENV)-compiled
+	test -f work_dirs/demo/last_checkpoint || $(VENV)-compiled/bin/python tools/demo.py
+	$(VENV)-compiled/bin/python -m pytest tests/operators -q
+	$(VENV)-compiled/bin/python -m tests.operators.compare
 
 # how many planted bugs the tests notice: most of two hours on 2 cores
 audit: setup

@@ -65,6 +65,7 @@ if __name__ == '__main__':
                 'onedl-mmsegmentation>=1.4.2',
                 'addict',
                 'yapf',
+                'onedl-mim>=0.5.1',
             ],
             'original': [
                 'mmengine>=0.10.7',
@@ -75,7 +76,7 @@ if __name__ == '__main__':
                 'ftfy',
                 'regex',
             ],
-            'tests': ['pytest', 'pytest-xdist', 'hypothesis'],
+            'tests': ['pytest', 'pytest-xdist', 'hypothesis', 'setuptools', 'wheel'],
             'lint': ['ruff', 'import-linter', 'mypy', 'types-PyYAML', 'types-tqdm', 'pre-commit'],
             'audit': ['mutmut>=3.8', 'pytest-cov'],
         },

@@ -1,6 +1,6 @@
 """How many planted bugs the tests notice: a seeded sample of mutants, each against its tests.
 
-    python tests/mutation_audit.py [--count 300] [--seed 0] [--workers 2] [--out work_dirs/audit]
+    python tests/mutation_audit.py [--count 300] [--seed 0] [--only PATH] [--workers 2] [--out DIR]
 
 mutmut's operators plant one small bug at a time in a copy of the project (package, tools, configs);
 the tests that coverage.py saw at that line run against it, quick ones first. A bug is noticed when
@@ -133,12 +133,19 @@ def describe(path: Path, number: int) -> Mutant | None:
     return None
 
 
-def draw_sample(count: int, seed: int) -> list[Mutant]:
-    """About ``count`` mutants, at most one for a line, every folder with its share."""
+def draw_sample(count: int, seed: int, only: str = '') -> list[Mutant]:
+    """About ``count`` mutants, at most one for a line, every folder with its share.
+
+    Args:
+        count: in all.
+        seed: of the draw.
+        only: paths begin with it.
+    """
     by_folder: dict[str, list[tuple[Path, int]]] = defaultdict(list)
     for place in PLACES:
         for path in sorted((ROOT / place).rglob('*.py')):
-            if '.mim' in path.parts:
+            named = str(path.relative_to(ROOT))
+            if '.mim' in path.parts or not named.startswith(only):
                 continue
             lines: dict[int, list[int]] = defaultdict(list)
             for number, (line, mutation) in enumerate(found_in(path)[1]):
@@ -388,6 +395,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--count', type=int, default=300, help='mutants in the sample')
     parser.add_argument('--seed', type=int, default=0, help='of the sample')
+    parser.add_argument('--only', default='', help='mutants of paths that begin so')
     parser.add_argument('--workers', type=int, default=2, help='processes')
     parser.add_argument('--out', type=Path, default=ROOT / 'work_dirs' / 'audit')
     parser.add_argument('--table', action='store_true', help='only print what was found')
@@ -404,7 +412,7 @@ def main() -> None:
             seen = watch_tests(args.out / 'copy0', args.workers)
             (args.out / 'tests.json').write_text(json.dumps(seen))
         if not (args.out / 'sample.json').is_file():
-            sample = draw_sample(args.count, args.seed)
+            sample = draw_sample(args.count, args.seed, args.only)
             (args.out / 'sample.json').write_text(json.dumps(sample))
         command = [sys.executable, __file__, '--out', str(args.out), '--workers', str(args.workers)]
         running = [

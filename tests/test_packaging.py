@@ -25,10 +25,11 @@ EXTRAS = {
         'onedl-mmsegmentation>=1.4.2',
         'addict',
         'yapf',
+        'onedl-mim>=0.5.1',
     ],
     'original': [
         'mmengine>=0.10.7',
-        'mmcv==2.1.0',
+        'mmcv-lite==2.1.0',
         'mmdet==3.3.0',
         'mmsegmentation==1.2.2',
         'opencv-python<4.12',

@@ -19,6 +19,7 @@ OWN = """
 _base_ = '{base}/_base_/models/retinanet_r50_fpn.py'
 custom_imports = dict(imports=['fastervit_mm'])
 default_scope = 'mmdet'
+visualizer = dict(type='DetLocalVisualizer', name='visualizer', vis_backends=[])
 classes = dict(classes=('circle', 'square', 'triangle'))
 model = dict(
     backbone=dict(depth=18, init_cfg=None),
