@@ -13,7 +13,7 @@ from pathlib import Path
 from mmengine.config import Config
 from tqdm import tqdm
 
-from fastervit_mm.config.data_sets import check_data
+from fastervit_mm.config.data_sets import check_data_files
 from fastervit_mm.config.reading import (
     add_common_options,
     apply_options,
@@ -95,7 +95,7 @@ def main() -> None:
         )
         say('\n'.join(lines))
         apply_options(cfg, args)
-    check_data(cfg, ('test_dataloader',))
+    check_data_files(cfg, ('test_dataloader',))
     task = task_of(cfg)
     if args.eval_only is not None:
         task.evaluate_file(cfg, args.eval_only)

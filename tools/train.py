@@ -12,7 +12,7 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 from tqdm import tqdm
 
-from fastervit_mm.config.data_sets import check_data
+from fastervit_mm.config.data_sets import check_data_files
 from fastervit_mm.config.reading import (
     add_common_options,
     apply_options,
@@ -94,7 +94,7 @@ def main() -> None:
     elif args.start is not None:
         for line in start_from(cfg, args.start, Path(cfg.work_dir)):
             say(line)
-    check_data(cfg, training_loaders(cfg))
+    check_data_files(cfg, training_loaders(cfg))
     if args.epochs is not None or args.iters is not None:
         iterations = fit_schedule(cfg, training_images(cfg), args.epochs, args.iters)
         say(f'training for {iterations} iterations; the log says how long it will take')

@@ -183,7 +183,7 @@ def _check_coco_classes(cfg: Config, dataset: dict, annotation_file: Path) -> No
         )
 
 
-def check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
+def check_data_files(cfg: Config, loaders: tuple[str, ...]) -> None:
     """Stop before a run starts where its data is missing or has other classes than the config.
 
     Args:

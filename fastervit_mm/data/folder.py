@@ -19,10 +19,6 @@ from .layouts import (
 from .reading import Progress, Reading
 
 OBJECTS, LABEL_MAPS = 'objects', 'label maps'  # what a task learns from
-NEITHER = (
-    "is neither in COCO's layout (a JSON file with images, annotations and categories) nor in "
-    "ADE20K's (images/training and annotations/training)"
-)
 
 # of a folder, what is known of label 0, and a wrapper of loops; None: it is not in that layout
 Read = Callable[[Path, bool | None, Progress], Reading | None]
@@ -53,11 +49,13 @@ class Format(NamedTuple):
 
     Attributes:
         labels: what it holds: `OBJECTS` or `LABEL_MAPS`.
+        seen_by: what there is in such a folder, for messages.
         read: everything in the folder.
         read_for_evaluation: what a model is evaluated on.
     """
 
     labels: str
+    seen_by: str
     read: Read
     read_for_evaluation: Read
 
@@ -65,8 +63,18 @@ class Format(NamedTuple):
 # A new format is a row here (finder in layouts.py, reader in a module of its own that gives a
 # CocoReading or an AdeReading) and a line in `format_of`; those of a kind are tried in this order.
 FORMATS = {
-    'COCO': Format(OBJECTS, _coco, _coco_evaluation),
-    'ADE': Format(LABEL_MAPS, _ade, _ade_evaluation),
+    'COCO': Format(
+        OBJECTS,
+        "COCO's layout (a JSON file with images, annotations and categories)",
+        _coco,
+        _coco_evaluation,
+    ),
+    'ADE': Format(
+        LABEL_MAPS,
+        "ADE20K's (images/training and annotations/training)",
+        _ade,
+        _ade_evaluation,
+    ),
 }
 MISSING = {
     OBJECTS: (
@@ -92,7 +100,8 @@ def format_of(folder: Path) -> str:
         return 'COCO'
     if ade is not None:
         return 'ADE'
-    raise ArgumentError(f'{folder} {NEITHER}')
+    kinds = ' nor in '.join(kind.seen_by for kind in FORMATS.values())
+    raise ArgumentError(f'{folder} is neither in {kinds}')
 
 
 def read_folder(

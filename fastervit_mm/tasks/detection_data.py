@@ -47,7 +47,7 @@ class DetectionData(Task):
             if not found:
                 return f'the data sets of {loader} have no data_root'
             for dataset in found:
-                reason = _misfit(dataset, head_class_counts(cfg))
+                reason = _dataset_misfit(dataset, head_class_counts(cfg))
                 if reason is not None:
                     return reason
                 orders |= {_class_order(dataset), dataset_classes(dataset)}
@@ -95,7 +95,7 @@ def _class_order(dataset: dict[str, Any]) -> tuple[str, ...]:
     return tuple(read_category_names(_annotation_file(dataset)))
 
 
-def _misfit(dataset: dict[str, Any], head_counts: set[int]) -> str | None:
+def _dataset_misfit(dataset: dict[str, Any], head_counts: set[int]) -> str | None:
     """Why the folder of a data set, pointed at it, cannot be used as it is.
 
     Args:

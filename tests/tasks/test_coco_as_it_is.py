@@ -8,7 +8,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.registry import init_default_scope
 
-from fastervit_mm.config.data_sets import check_data
+from fastervit_mm.config.data_sets import check_data_files
 from fastervit_mm.errors import ArgumentError
 from fastervit_mm.tasks import task_of
 from fastervit_mm.tasks.use_folder import evaluate_on, train_on
@@ -71,7 +71,7 @@ def test_a_hundred_thousand_images_are_not_looked_at(tmp_path, no_image_is_opene
     assert re.fullmatch(
         rf'--data {folder} fits the config: used as it is \(looked at in \d+\.\d s\)', line
     )
-    check_data(cfg, TRAINING)
+    check_data_files(cfg, TRAINING)
     assert before == {p: p.stat().st_mtime_ns for p in folder.rglob('*.json')}
     assert not (tmp_path / 'work').exists()
     assert cfg.train_dataloader.dataset.data_root == str(folder)
@@ -100,7 +100,7 @@ def test_classes_keep_the_numbers_of_the_config(tmp_path, cfg):
         dataset = cfg[f'{loader}_dataloader'].dataset
         assert tuple(dataset.metainfo.classes) == CLASSES
         assert class_indices(dataset) == [2, 0, 1]  # triangle, circle, square
-    check_data(cfg, TRAINING)
+    check_data_files(cfg, TRAINING)
 
 
 def test_two_files_of_two_orders_are_fitted(tmp_path, cfg):
@@ -120,7 +120,7 @@ def test_a_model_keeps_its_order_in_an_evaluation(tmp_path, cfg):
     assert 'in another order' in line
     assert class_indices(cfg.test_dataloader.dataset) == [2, 0, 1]
     assert tuple(cfg.test_dataloader.dataset.metainfo.classes) == CLASSES
-    check_data(cfg, ('test_dataloader',))
+    check_data_files(cfg, ('test_dataloader',))
 
 
 def test_only_what_is_evaluated_need_be_there(tmp_path, cfg, folder, no_image_is_opened):
@@ -225,4 +225,4 @@ def test_categories_in_another_order_are_said_without_a_folder(cfg, folder):
         cfg[f'{loader}_dataloader'].dataset.data_root = str(folder)
     message = r'in another order .*\(number 2 is triangle in the first, square in the second\)'
     with pytest.raises(ArgumentError, match=message):
-        check_data(cfg, TRAINING)
+        check_data_files(cfg, TRAINING)

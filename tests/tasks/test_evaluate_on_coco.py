@@ -7,7 +7,7 @@ import pytest
 from mmdet.registry import DATASETS, METRICS
 from mmengine.registry import init_default_scope
 
-from fastervit_mm.config.data_sets import check_data
+from fastervit_mm.config.data_sets import check_data_files
 from fastervit_mm.errors import ArgumentError, FileError
 from fastervit_mm.tasks.use_folder import evaluate_on, train_on
 from tests.tasks.folders import (
@@ -56,7 +56,7 @@ def test_ids_and_order_are_those_of_the_model(tmp_path, cfg):
     assert objects(cfg) == {'0.jpg': [2], '1.jpg': [1], '2.jpg': [2], '3.jpg': [1]}
     assert read(cfg).metainfo['classes'] == CLASSES
     assert {head.num_classes for head in cfg.model.roi_head.bbox_head} == {3}
-    check_data(cfg, ('test_dataloader',))
+    check_data_files(cfg, ('test_dataloader',))
 
 
 def test_the_metric_gives_the_truth_full_marks(tmp_path, cfg):

@@ -7,7 +7,7 @@ import pytest
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from fastervit_mm.config.data_sets import check_data, point_to_folder
+from fastervit_mm.config.data_sets import check_data_files, point_to_folder
 from fastervit_mm.errors import ArgumentError
 from fastervit_mm.tasks import task_of
 from fastervit_mm.tasks.segmentation_data import LOOKED_AT, _spread
@@ -80,7 +80,7 @@ def test_a_detector_is_tested_by_the_numbers_it_learnt(names, own_names, tmp_pat
     assert class_indices(detector, 'val_dataloader') == class_indices(tested, TEST[0]) == learnt
     for cfg, loader in ((detector, TRAINING[0]), (detector, TRAINING[1]), (tested, TEST[0])):
         assert tuple(cfg[loader].dataset.metainfo.classes) == CLASSES
-        check_data(cfg, (loader,))
+        check_data_files(cfg, (loader,))
 
 
 def test_files_of_a_detector_in_another_order_do_not_fit(tmp_path, detector):
@@ -240,7 +240,7 @@ def test_the_folder_one_is_in_fits(name, tmp_path, detector, monkeypatch):
     monkeypatch.chdir(folder)
     (line,) = train_on(detector, type(folder)(name))
     assert 'used as it is' in line
-    check_data(detector, TRAINING)
+    check_data_files(detector, TRAINING)
     assert class_indices(detector, 'val_dataloader') == [0, 1]
 
 

@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 from PIL import Image
 
-from fastervit_mm.config.data_sets import check_data
+from fastervit_mm.config.data_sets import check_data_files
 from fastervit_mm.errors import ArgumentError
 from fastervit_mm.tasks import task_of
 from fastervit_mm.tasks.segmentation_data import _spread
@@ -61,7 +61,7 @@ def test_a_folder_that_fits_is_used_as_it_is(cfg, folder, no_photograph_is_opene
     assert re.fullmatch(
         rf'--data {folder} fits the config: used as it is \(looked at in \d+\.\d s\)', line
     )
-    check_data(cfg, TRAINING)
+    check_data_files(cfg, TRAINING)
     assert not Path(cfg.work_dir).exists()
     assert cfg.train_dataloader.dataset.data_root == str(folder)
     assert truth(cfg) == {'v': [[255, 0], [1, 2], [3, 255]]}
@@ -189,7 +189,7 @@ def test_classes_are_told_by_their_names(first, tmp_path, cfg):
     dataset = cfg.test_dataloader.dataset
     assert tuple(dataset.metainfo.classes) == NAMES and dataset.type == 'BaseSegDataset'
     assert cfg.model.decode_head.num_classes == 4
-    check_data(cfg, ('test_dataloader',))
+    check_data_files(cfg, ('test_dataloader',))
 
 
 def test_label_maps_in_the_models_numbers_are_not_rewritten(tmp_path, cfg):

@@ -5,7 +5,7 @@ import json
 import pytest
 from mmengine.config import Config
 
-from fastervit_mm.config.data_sets import LOADERS, check_data, dataset_classes
+from fastervit_mm.config.data_sets import LOADERS, check_data_files, dataset_classes
 from fastervit_mm.errors import ArgumentError, FileError
 
 COCO_REMEDY = 'get COCO 2017 from cocodataset.org'
@@ -46,21 +46,21 @@ def write(folder, names):
 
 def refused(cfg, kind, loaders=('train_dataloader',)) -> str:
     with pytest.raises(kind) as caught:
-        check_data(cfg, loaders)
+        check_data_files(cfg, loaders)
     assert '\n' not in str(caught.value)
     return str(caught.value)
 
 
 def test_a_folder_that_fits_goes_through(folder):
-    check_data(coco(folder), ('train_dataloader',))
+    check_data_files(coco(folder), ('train_dataloader',))
     with pytest.raises(ArgumentError, match="in another order than the config's classes"):
-        check_data(coco(folder, classes=('dog', 'cat')), ('train_dataloader',))
-    check_data(coco('mine'), ('train_dataloader',))
-    check_data(coco(folder, ann_file=''), ('train_dataloader',))
-    check_data(coco(folder, data_prefix=None, heads=()), ('train_dataloader',))
+        check_data_files(coco(folder, classes=('dog', 'cat')), ('train_dataloader',))
+    check_data_files(coco('mine'), ('train_dataloader',))
+    check_data_files(coco(folder, ann_file=''), ('train_dataloader',))
+    check_data_files(coco(folder, data_prefix=None, heads=()), ('train_dataloader',))
     absolute = str(folder / 'annotations/train.json')
     prefix = dict(img=str(folder / 'train'))
-    check_data(coco('', ann_file=absolute, data_prefix=prefix), ('train_dataloader',))
+    check_data_files(coco('', ann_file=absolute, data_prefix=prefix), ('train_dataloader',))
 
 
 def test_what_is_missing_is_named(folder, tmp_path):
@@ -78,7 +78,7 @@ def test_what_is_missing_is_named(folder, tmp_path):
 def test_only_the_loaders_that_are_used_are_looked_at(folder):
     cfg = coco(folder)
     cfg.val_dataloader = coco('none').train_dataloader
-    check_data(cfg, ('train_dataloader', 'test_dataloader'))
+    check_data_files(cfg, ('train_dataloader', 'test_dataloader'))
     assert 'data folder none' in refused(cfg, FileError, LOADERS)
 
 
@@ -100,7 +100,7 @@ def test_cocos_own_classes_where_the_config_names_none(folder):
     from mmdet.datasets import CocoDataset
 
     write(folder, CocoDataset.METAINFO['classes'])
-    check_data(coco(folder, classes=None, heads=(80,)), ('train_dataloader',))
+    check_data_files(coco(folder, classes=None, heads=(80,)), ('train_dataloader',))
 
 
 @pytest.mark.parametrize('heads', [(3,), (2, 3), (1, 2, 3)])
@@ -131,16 +131,16 @@ def ade(folder, classes, heads, kind='BaseSegDataset', **entries) -> Config:
 
 def test_label_maps_are_compared_with_the_heads(folder):
     loaders = ('test_dataloader',)
-    check_data(ade(folder, ['a', 'b', 'c'], 3), loaders)
+    check_data_files(ade(folder, ['a', 'b', 'c'], 3), loaders)
     assert refused(ade(folder, ['a', 'b', 'c'], 2), ArgumentError, loaders) == (
         "num_classes of the config's heads is [2], but its data set has 3 classes; set "
         'num_classes of every head to 3'
     )
-    check_data(ade(folder, None, 150, 'ADE20KDataset'), loaders)
+    check_data_files(ade(folder, None, 150, 'ADE20KDataset'), loaders)
     assert 'has 150 classes' in refused(
         ade(folder, None, 3, 'ADE20KDataset'), ArgumentError, loaders
     )
-    check_data(ade(folder, None, 3), loaders)  # names none, and the library neither
+    check_data_files(ade(folder, None, 3), loaders)  # names none, and the library neither
 
 
 def test_what_is_missing_of_label_maps(folder):
@@ -149,7 +149,7 @@ def test_what_is_missing_of_label_maps(folder):
     cfg = ade(folder, None, 3, ann_file='names.txt')
     assert f'annotation file {folder}/names.txt' in refused(cfg, FileError, loaders)
     (folder / 'names.txt').write_text('a\n')  # no JSON: not looked into
-    check_data(cfg, loaders)
+    check_data_files(cfg, loaders)
     cfg = ade(folder, None, 3, data_prefix=dict(img_path='x'))
     message = refused(cfg, FileError, loaders)
     assert message.startswith('image or label folder') and message.endswith(f'; {REMEDY}')
