@@ -9,6 +9,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
+MIM = ('openmim>=0.3.9', 'setuptools<82')  # it imports pkg_resources
 MIM_CONTENT = ('configs', 'tools', 'model-index.yml')
 
 
@@ -65,7 +66,7 @@ if __name__ == '__main__':
                 'onedl-mmsegmentation>=1.4.2',
                 'addict',
                 'yapf',
-                'onedl-mim>=0.5.1',
+                *MIM,
             ],
             'original': [
                 'mmengine>=0.10.7',
@@ -75,6 +76,7 @@ if __name__ == '__main__':
                 'opencv-python<4.12',
                 'ftfy',
                 'regex',
+                *MIM,
             ],
             'tests': ['pytest', 'pytest-xdist', 'hypothesis', 'setuptools', 'wheel'],
             'lint': ['ruff', 'import-linter', 'mypy', 'types-PyYAML', 'types-tqdm', 'pre-commit'],

@@ -16,6 +16,7 @@ spec = importlib.util.spec_from_file_location('setup_file', ROOT / 'setup.py')
 setup_file = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(setup_file)
 
+NO_WORKERS = ('num_workers=0', 'persistent_workers=False')
 NEEDS = ['torch>=2.4', 'timm>=1.0.9', 'numpy']
 EXTRAS = {
     'maintained': [
@@ -25,7 +26,8 @@ EXTRAS = {
         'onedl-mmsegmentation>=1.4.2',
         'addict',
         'yapf',
-        'onedl-mim>=0.5.1',
+        'openmim>=0.3.9',
+        'setuptools<82',
     ],
     'original': [
         'mmengine>=0.10.7',
@@ -35,6 +37,8 @@ EXTRAS = {
         'opencv-python<4.12',
         'ftfy',
         'regex',
+        'openmim>=0.3.9',
+        'setuptools<82',
     ],
 }
 
@@ -181,3 +185,35 @@ def test_what_is_not_there_is_not_carried(project, monkeypatch):
 def test_the_version_is_read_without_an_import(project):
     (project / 'fastervit_mm' / 'version.py').write_text("a = 1\n__version__ = '1.2.3'\n")
     assert setup_file.version() == '1.2.3'
+
+
+# -- an empty environment ---------------------------------------------------------------------
+
+
+@pytest.mark.long
+def test_a_wheel_in_an_empty_environment_trains_by_mim(wheel, shapes, tmp_path):
+    """No compiler is on the path, and mim is what ``fastervit_mm[maintained]`` brings."""
+    python = tmp_path / 'env' / 'bin' / 'python'
+    here = dict(
+        os.environ, PATH=f'{python.parent}{os.pathsep}{tmp_path}', CUDA_VISIBLE_DEVICES='-1'
+    )
+    here.pop('PYTHONPATH', None)
+
+    def run(*words) -> str:
+        done = subprocess.run(
+            [*map(str, words)], env=here, cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+        return done.stdout + done.stderr
+
+    run(sys.executable, '-m', 'venv', tmp_path / 'env')
+    pins = ROOT / 'requirements' / 'maintained.txt'
+    run(python, '-m', 'pip', 'install', '-q', '-c', pins, f'{wheel.filename}[maintained]')
+    assert not list(tmp_path.glob('env/lib/python*/site-packages/mmcv/_ext*'))
+    few = [f'{split}_dataloader.{o}' for split in ('train', 'val') for o in NO_WORKERS]
+    output = run(
+        *(python.parent / 'mim', 'train', 'fastervit_mm', 'cascade_fastervit_shapes.py'),
+        *('--gpus', 0, '--data', shapes / 'coco', '--work-dir', tmp_path / 'run', '--epochs', 1),
+        *('--cfg-options', 'train_dataloader.batch_size=2', *few),
+    )
+    assert 'coco/bbox_mAP' in output and (tmp_path / 'run' / 'epoch_1.pth').is_file()
