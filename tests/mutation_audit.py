@@ -322,6 +322,7 @@ def work(number: int, args: argparse.Namespace) -> None:
     results = args.out / f'results{number}.jsonl'
     done = {e['key'] for e in read_results(args.out)}
     mine = [m for m in sample[number :: args.workers] if f'{m.key} #{m.number}' not in done]
+    subprocess.run(['git', 'checkout-index', '-af'], cwd=copy)  # as it was, after an interruption
     sys.path = [entry for entry in sys.path if Path(entry or '.').resolve() != ROOT]
     preload()
     for i, mutant in enumerate(mine, 1):
@@ -330,9 +331,11 @@ def work(number: int, args: argparse.Namespace) -> None:
         began = time.monotonic()
         limit = START + HANGS * sum(seen['seconds'][name] for name in names)
         log = args.out / f'log{number}.txt'
-        file.write_text(planted(file, mutant.number))
-        result = run_tests(names, copy, log, limit) if names else 'untested'
-        file.write_text(original)
+        try:
+            file.write_text(planted(file, mutant.number))
+            result = run_tests(names, copy, log, limit) if names else 'untested'
+        finally:
+            file.write_text(original)
         if result == 'noticed':
             names = through_failure(names, log.read_text())
         if result in NOTICED and run_tests(names, copy, log, limit) != 'unnoticed':

@@ -123,3 +123,21 @@ def test_a_defect_keeps_its_traceback(kind):
 def test_main_is_called_once():
     called = []
     assert exit_on_user_error(lambda: called.append(1)) is None and called == [1]
+
+
+def test_a_script_of_somebody_elses_is_run_as_python_does(tmp_path, capsys, monkeypatch):
+    from fastervit_mm import run
+
+    script = tmp_path / 'theirs.py'
+    script.write_text('import sys, beside; print(__name__, sys.argv[1:], sys.path[0], beside.here)')
+    (tmp_path / 'beside.py').write_text('here = 1')
+    monkeypatch.setattr(sys, 'path', ['', *sys.path])
+    monkeypatch.setattr(sys, 'argv', ['run', str(script), 'a', '--b'])
+    run.main()
+    assert capsys.readouterr().out == f"__main__ ['a', '--b'] {tmp_path} 1\n"
+    monkeypatch.setattr(sys, 'argv', ['run', 'none.py'])
+    with pytest.raises(FileError, match='none.py is not there; give the path of a Python script'):
+        run.main()
+    monkeypatch.setattr(sys, 'argv', ['run'])
+    run.main()
+    assert 'python -m fastervit_mm.run SCRIPT' in capsys.readouterr().out

@@ -2,10 +2,8 @@
 
     python3 tools/set_up.py [--line maintained|original] [--venv .venv]
 
-Makes a virtual environment with pinned torch and OpenMMLab libraries and this package in editable
-mode; a second run checks and returns at once. mmcv's operators are torchvision's
-(docs/operators.md); FASTERVIT_MM_OPS=compiled builds mmcv's own, which takes a compiler and 11 min.
-Standard library only: it runs before anything is installed.
+A virtual environment with pinned torch, OpenMMLab libraries and this package in editable mode; a
+second run returns at once. FASTERVIT_MM_OPS=compiled builds mmcv's own operators (docs/operators.md).
 """
 
 from __future__ import annotations
@@ -19,11 +17,13 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MIN_PYTHON = (3, 10)
+PYTHONS = {'maintained': ((3, 10), (3, 13)), 'original': ((3, 10), (3, 12))}  # first and last
 COMPILED = {'maintained': 'onedl-mmcv==2.3.6', 'original': 'mmcv==2.1.0'}  # with operators
 WITHOUT = {'maintained': 'onedl-mmcv', 'original': 'mmcv-lite'}  # what is installed otherwise
 BUILD_TOOLS = ('setuptools', 'wheel', 'ninja', 'packaging', 'psutil')
-CHECK = 'import fastervit_mm, mmdet.models, mmseg.models'
+CHECK = """import torch, fastervit_mm, mmdet.models, mmseg.models
+name = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU, no usable GPU'
+print(f'[set-up] everything imports; device: {name}')"""
 SCRIPTS = 'Scripts' if os.name == 'nt' else 'bin'
 
 
@@ -31,20 +31,18 @@ def say(text: str) -> None:
     print(f'[set-up] {text}', flush=True)
 
 
-def wants_compiled() -> bool:
-    """Whether FASTERVIT_MM_OPS asks for compiled operators."""
-    wanted = os.environ.get('FASTERVIT_MM_OPS', '')
-    if wanted not in ('', 'torchvision', 'compiled'):
-        sys.exit(f'[set-up] FASTERVIT_MM_OPS is {wanted!r}; allowed: torchvision, compiled')
-    return wanted == 'compiled'
-
-
-def fingerprint(line: str, compiled: bool) -> str:
+def fingerprint(line: str) -> str:
     """Changes when what is to be installed changes."""
-    digest = hashlib.sha256(f'{line} {compiled} {sys.version}'.encode())
+    digest = hashlib.sha256(f'{line} {sys.version}'.encode())
     for path in (ROOT / 'setup.py', ROOT / 'requirements' / f'{line}.txt', Path(__file__)):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def works(python: Path, *arguments: str) -> bool:
+    """Whether a Python is there and succeeds with these arguments, silently."""
+    words = [str(python), *arguments]
+    return python.exists() and not subprocess.run(words, capture_output=True).returncode
 
 
 def run(*command: str | Path, **settings: str) -> None:
@@ -62,57 +60,62 @@ def install(python: Path, line: str, *what: str | Path, **settings: str) -> None
 
 
 def build_operators(python: Path, line: str) -> None:
-    """Put mmcv with its own operators in place of the one without them."""
+    """Put mmcv with its own operators in place of the one without them, unless it is there."""
+    probe = ('-c', 'import torch, mmcv._ext')
+    if works(python, *probe):
+        return
     say('building the operators of mmcv: about 11 min on 2 cores, longer for CUDA (needs nvcc)')
     install(python, line, *BUILD_TOOLS)
-    run(python, '-m', 'pip', 'uninstall', '-q', '-y', WITHOUT[line])
+    package = COMPILED[line]
+    name = package.split('==')[0]
+    for old in {WITHOUT[line], name}:  # both own the folder mmcv
+        run(python, '-m', 'pip', 'uninstall', '-q', '-y', old)
     # pip keeps wheels by version alone, whatever torch they were built for: not this one
     flags = ('-v', '--no-cache-dir', '--no-deps', '--no-build-isolation')
-    package = COMPILED[line]
-    source = ('--no-binary', package.split('==')[0], package)
-    path = f'{python.parent}{os.pathsep}{os.environ["PATH"]}'  # ninja, whose count pip shows
+    source = ('--no-binary', name, package)
+    path = f'{python.parent}{os.pathsep}{os.environ["PATH"]}'  # of ninja
     install(python, line, *flags, *source, MMCV_WITH_OPS='1', PATH=path)
-    run(python, '-c', 'import torch, mmcv._ext')
+    run(python, *probe)
 
 
-def set_up(line: str, folder: Path) -> None:
-    """Install everything into the virtual environment ``folder``, unless it is there.
-
-    Args:
-        line: 'maintained' or 'original'.
-        folder: is made where it is missing.
-    """
+def set_up(line: str, folder: Path, compiled: bool = False) -> None:
+    """Install a package line into the virtual environment ``folder``, unless it is there."""
     python, stamp = folder / SCRIPTS / 'python', folder / '.fastervit_mm-ready'
-    compiled = wants_compiled()
-    mark = fingerprint(line, compiled)
+    kind, mark = f'{line}, compiled: {compiled}', fingerprint(line)
     configs = ROOT / 'fastervit_mm' / '.mim' / 'configs'
-    if stamp.is_file() and stamp.read_text() == mark and configs.is_symlink():
+    before = stamp.read_text().splitlines()[:2] if stamp.is_file() else [kind]
+    if before == [kind, mark] and configs.is_symlink():
         return
     start = time.monotonic()
-    if not python.exists():
+    other = before[:1] != [kind]  # package line or operators: nothing of it is of use
+    if other or not works(python, '-m', 'pip', '--version'):
         say(f'making the virtual environment {folder}')
-        run(sys.executable, '-m', 'venv', folder)
+        run(sys.executable, '-m', 'venv', *['--clear'] * other, folder)
+    stamp.write_text(f'{kind}\nunfinished\n')
     say('installing torch, the OpenMMLab libraries and this package (about 5 GB on disk)')
     install(python, line, '--upgrade', 'pip')
     install(python, line, '-e', f'{ROOT}[{line},tests,lint]')
     if compiled:
         build_operators(python, line)
     run(python, '-c', CHECK)
-    stamp.write_text(mark)
+    stamp.write_text(f'{kind}\n{mark}\n')
     say(f'ready after {(time.monotonic() - start) / 60:.1f} min: {folder}')
 
 
 def main() -> None:
-    if sys.version_info < MIN_PYTHON:
-        sys.exit(f'[set-up] this is Python {sys.version.split()[0]}; install 3.10 or newer')
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    line_help = 'OpenMMLab package line (default: maintained)'
-    parser.add_argument('--line', choices=sorted(COMPILED), default='maintained', help=line_help)
-    venv_help = 'virtual environment (default: .venv, .venv-original)'
-    parser.add_argument('--venv', type=Path, help=venv_help)
+    parser.add_argument('--line', choices=sorted(COMPILED), default='maintained', help='packages')
+    parser.add_argument('--venv', type=Path, help='default: .venv, .venv-original')
     args = parser.parse_args()
-    folder = args.venv or ROOT / ('.venv' if args.line == 'maintained' else f'.venv-{args.line}')
-    set_up(args.line, folder.absolute())
+    first, last = PYTHONS[args.line]
+    if not first <= sys.version_info[:2] <= last:
+        line = f'the {args.line} line needs 3.{first[1]} to 3.{last[1]}'
+        sys.exit(f'[set-up] this is Python {sys.version.split()[0]}; {line}')
+    folder = args.venv or ROOT / {'maintained': '.venv', 'original': '.venv-original'}[args.line]
+    operators = os.environ.get('FASTERVIT_MM_OPS') or 'torchvision'
+    if operators not in ('torchvision', 'compiled'):
+        sys.exit(f'[set-up] FASTERVIT_MM_OPS is {operators!r}; allowed: torchvision, compiled')
+    set_up(args.line, folder.absolute(), operators == 'compiled')
 
 
 if __name__ == '__main__':

@@ -29,7 +29,8 @@ def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> 
     boxes, scores = in_full(boxes, scores)
     if offset:
         boxes = torch.cat((boxes[:, :2], boxes[:, 2:] + offset), dim=1)
-    return torchvision.ops.nms(boxes, scores, iou_threshold)
+    # mmcv compares in fp32, torchvision with fp64: an IoU of exactly 0.6 is not above 0.6
+    return torchvision.ops.nms(boxes, scores, float(np.float32(iou_threshold)))
 
 
 def _overlaps(box: np.ndarray, others: np.ndarray, offset: int = 0) -> np.ndarray:
@@ -82,16 +83,21 @@ def softnms(
     soften = _softened(method, iou_threshold, sigma)
     done = 0
     while done < len(order):
-        best = done + int(values[order[done:]].argmax())
+        best = done + _first_best(values[order[done:]])
         order[[done, best]] = order[[best, done]]
         rest = order[done + 1 :]
         weights = soften(_overlaps(corners[order[done]], corners[rest], offset))
         values[rest] *= weights.astype(values.dtype)
-        order = np.concatenate((order[: done + 1], _closed_up(rest, values[rest] >= min_score)))
+        order = np.concatenate((order[: done + 1], _closed_up(rest, ~(values[rest] < min_score))))
         done += 1
     kept = torch.from_numpy(order)
     dets[: len(kept)] = torch.from_numpy(np.column_stack((corners[order], values[order])))
     return kept
+
+
+def _first_best(values: np.ndarray) -> int:
+    """Where the largest value is, first of equal ones; NaN is larger than none, as in mmcv."""
+    return 0 if np.isnan(values[0]) else int(np.nanargmax(values))
 
 
 def _closed_up(order: np.ndarray, alive: np.ndarray) -> np.ndarray:

@@ -25,12 +25,26 @@ def _reassemble(features: Tensor, masks: Tensor, kernel: int, groups: int, scale
 
 def _gradients(
     grad_output: Tensor, features: Tensor, masks: Tensor, kernel: int, groups: int, scale: int
-) -> tuple[Tensor, ...]:
-    given = in_full(features.detach(), masks.detach())
-    with torch.enable_grad():
-        f, m = (t.requires_grad_() for t in given)
-        output = _reassemble(f, m, kernel, groups, scale)
-        return torch.autograd.grad(output, (f, m), grad_output.to(output.dtype))
+) -> tuple[Tensor, Tensor]:
+    """Gradients of features and masks, one place of the kernel after the other: little memory."""
+    f, m, grad = in_full(features, masks, grad_output)
+    height, width = f.shape[-2:]
+    reach = kernel // 2
+    padded = F.pad(f, [reach] * 4)
+    grad = grad.unflatten(1, (groups, -1))
+    weights = m.unflatten(1, (groups, kernel * kernel))
+    of_padded, of_masks = torch.zeros_like(padded), torch.empty_like(weights)
+    for i in range(kernel * kernel):
+        row, column = divmod(i, kernel)
+        here = (..., slice(row, row + height), slice(column, column + width))
+        seen = padded[here].repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+        of_masks[:, :, i] = (grad * seen.unflatten(1, (groups, -1))).sum(2)
+        given = (grad * weights[:, :, i, None]).flatten(1, 2)
+        of_padded[here] += (
+            given.unflatten(3, (width, scale)).sum(4).unflatten(2, (height, scale)).sum(3)
+        )
+    inner = (..., slice(reach, reach + height), slice(reach, reach + width))
+    return of_padded[inner], of_masks.flatten(1, 2)
 
 
 def carafe_naive_forward(

@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor
 from torch.nn import functional as F
 
-from .precision import in_full
+from .precision import as_compiled, in_full
 
 
 def _convolve(
@@ -76,7 +76,8 @@ def _gradients(
         leaves = [t.requires_grad_() for t in in_full(*given)]
         x, o, w = leaves[:3]
         output = _convolve(x, o, w, leaves[3] if mask is not None else None, options)
-        grads = list(torch.autograd.grad(output, leaves, grad_output.to(output.dtype)))
+        with as_compiled():
+            grads = list(torch.autograd.grad(output, leaves, grad_output.to(output.dtype)))
     kernel = weight.shape[2:]
     off = _off_map(leaves[1].detach(), input.shape[2:], kernel, options)
     grads[1] = grads[1].unflatten(1, (-1, *kernel, 2)).masked_fill(off, 0).flatten(1, 4)

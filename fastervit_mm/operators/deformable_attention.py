@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .precision import in_full
+from .precision import as_compiled, in_full
 
 
 def _attend(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ def ms_deform_attn_backward(
     Args: as of `ms_deform_attn_forward`; the gradients have their shapes.
     """
     inputs = [t.detach() for t in (value, sampling_locations, attention_weights)]
-    with torch.enable_grad():
+    with torch.enable_grad(), as_compiled():
         v, locations, weights = (t.requires_grad_() for t in in_full(*inputs))
         output = _attend(v, spatial_shapes, locations, weights)
         grads = torch.autograd.grad(output, (v, locations, weights), grad_output.to(output.dtype))

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import torch
+
 from ..errors import UserError
 from . import boxes, carafe, convolutions, deformable_attention, focal_loss, rois
 
@@ -35,10 +37,18 @@ PROVIDED: tuple[Callable[..., Any], ...] = (
     rois.roi_pool_forward,
     rois.roi_pool_backward,
 )
+MM_SYNC_BN = "a config with MMSyncBN (SyncBN is PyTorch's own)"
 USERS = {  # models of mmdet and mmseg that use an operator which is not provided
+    'deform_roi_pool_forward': "mmdet's Faster R-CNN with deformable RoI pooling",
+    'deform_roi_pool_backward': "mmdet's Faster R-CNN with deformable RoI pooling",
     'line_nms_forward': "mmdet's CLRNet",
     'psamask_forward': "mmseg's PSANet",
     'psamask_backward': "mmseg's PSANet",
+    'sync_bn_backward_data': MM_SYNC_BN,
+    'sync_bn_backward_param': MM_SYNC_BN,
+    'sync_bn_forward_mean': MM_SYNC_BN,
+    'sync_bn_forward_output': MM_SYNC_BN,
+    'sync_bn_forward_var': MM_SYNC_BN,
 }
 NO_COMPILER = 'none: operators by torchvision (fastervit_mm)'
 
@@ -80,5 +90,6 @@ def fill(module: ModuleType) -> None:
         return missing(name)
 
     for function in (*PROVIDED, get_compiler_version, get_compiling_cuda_version):
-        setattr(module, function.__name__, function)
+        # dynamo would trace what compiled ones hide from it, and lose gradients of filled buffers
+        setattr(module, function.__name__, torch.compiler.disable(function))
     module.__getattr__ = other  # type: ignore[method-assign]

@@ -7,6 +7,7 @@ mmcv imports ``mmcv._ext`` when ``mmcv.ops`` is imported, and asks only which na
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -44,5 +45,12 @@ class OperatorLoader(Loader):
 
 def provide_operators() -> None:
     """Have `OperatorFinder` asked last of all finders; called when fastervit_mm is imported."""
+    late = [name for name in ('mmdet.models', 'mmseg.models') if name in sys.modules]
+    if late and EXTENSION not in sys.modules:  # they took placeholders for what they did not find
+        warnings.warn(
+            f'{late[0]} was imported before fastervit_mm and found no operators of mmcv: import '
+            'fastervit_mm first (docs/operators.md)',
+            stacklevel=2,
+        )
     if not any(isinstance(finder, OperatorFinder) for finder in sys.meta_path):
         sys.meta_path.append(OperatorFinder())

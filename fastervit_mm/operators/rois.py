@@ -8,19 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-import torchvision  # registers torch.ops.torchvision
+import torchvision  # noqa: F401  (registers torch.ops.torchvision)
 from torch import Tensor
 
-from .precision import in_full
+from .precision import as_compiled, in_full
 
 MAXIMUM = 0  # mmcv's pool_mode; 1 is the average
-AT_ONCE = 2**24  # values that RoIPool gathers at a time
+AT_ONCE = 2**24  # values that the maxima gather at a time
+BEYOND = (0.0, -9999.0, -9999.0, -9998.0, -9998.0)  # a RoI that samples nothing; exact in fp16
 
 
 def _aligned(
     features: Tensor, rois: Tensor, size: tuple[int, int], scale: float, ratio: int, aligned: bool
 ) -> Tensor:
-    return torchvision.ops.roi_align(features, rois, size, scale, ratio, aligned)
+    # the operator itself: torchvision's function compiles another one in deterministic runs
+    return torch.ops.torchvision.roi_align(features, rois, scale, *size, ratio, aligned)
 
 
 def _aligned_backward(
@@ -28,17 +30,36 @@ def _aligned_backward(
 ) -> Tensor:
     """Gradient of a map of ``shape``; torchvision offers it to autograd alone."""
     backward = torch.ops.torchvision._roi_align_backward
-    return backward(grad, rois, scale, *grad.shape[-2:], *shape, ratio, aligned)
+    with as_compiled():
+        return backward(grad, rois, scale, *grad.shape[-2:], *shape, ratio, aligned)
+
+
+def _finite(rois: Tensor) -> Tensor:
+    """The RoIs, those with a coordinate that is none moved beyond the map: nothing is there."""
+    return torch.where(rois.isfinite().all(dim=1, keepdim=True), rois, rois.new_tensor(BEYOND))
 
 
 def _by_grid(
+    rois: Tensor, channels: int, size: tuple[int, int], scale: float, ratio: int, aligned: bool
+) -> Iterator[tuple[tuple[int, int], Tensor]]:
+    """RoIs (their indices) with the same number of samples down and across a bin of theirs.
+
+    At most so many at a time that their samples are `AT_ONCE` values, or one.
+    """
+    for (down, across), chosen in _of_grids(rois, size, scale, ratio, aligned):
+        step = max(1, AT_ONCE // (channels * size[0] * down * size[1] * across))
+        for part in chosen.split(step):
+            yield (down, across), part
+
+
+def _of_grids(
     rois: Tensor, size: tuple[int, int], scale: float, ratio: int, aligned: bool
 ) -> Iterator[tuple[tuple[int, int], Tensor]]:
-    """RoIs (their indices) with the same number of samples down and across a bin of theirs."""
     if ratio > 0:
         yield (ratio, ratio), torch.arange(len(rois), device=rois.device)
         return
-    sides = (rois[:, [4, 3]] - rois[:, [2, 1]]) * scale
+    shift = 0.5 if aligned else 0.0  # rounded as torchvision does: one sample more or less
+    sides = (rois[:, [4, 3]] * scale - shift) - (rois[:, [2, 1]] * scale - shift)
     if not aligned:
         sides = sides.clamp(min=1)
     counts = (sides / sides.new_tensor(size)).ceil().long()
@@ -77,12 +98,14 @@ def roi_align_forward(
         pool_mode: `MAXIMUM`, or the average.
         aligned: pixel centres at half px.
     """
-    features, boxes = in_full(input, rois)
+    features, boxes = in_full(input, _finite(rois))
     size = (aligned_height, aligned_width)
     if pool_mode != MAXIMUM:
         output.copy_(_aligned(features, boxes, size, spatial_scale, sampling_ratio, aligned))
         return
-    for (down, across), chosen in _by_grid(boxes, size, spatial_scale, sampling_ratio, aligned):
+    for (down, across), chosen in _by_grid(
+        boxes, features.shape[1], size, spatial_scale, sampling_ratio, aligned
+    ):
         fine_size = (size[0] * down, size[1] * across)
         fine = _aligned(features, boxes[chosen], fine_size, spatial_scale, 1, aligned)
         # a bin's samples side by side: the first of equal ones counts, as in mmcv
@@ -111,14 +134,16 @@ def roi_align_backward(
 
     Args: as of `roi_align_forward`, which filled ``argmax_y`` and ``argmax_x``.
     """
-    grad, boxes = in_full(grad_output, rois)
+    grad, boxes = in_full(grad_output, _finite(rois))
     size, shape = (aligned_height, aligned_width), grad_input.shape
     if pool_mode != MAXIMUM:
         found = _aligned_backward(grad, boxes, shape, spatial_scale, sampling_ratio, aligned)
         grad_input.copy_(found)
         return
     total = grad.new_zeros(shape)
-    for (down, across), chosen in _by_grid(boxes, size, spatial_scale, sampling_ratio, aligned):
+    for (down, across), chosen in _by_grid(
+        boxes, shape[1], size, spatial_scale, sampling_ratio, aligned
+    ):
         best = argmax_y[chosen].long() * across + argmax_x[chosen].long()
         of_samples = grad.new_zeros(*best.shape, down * across)
         of_samples.scatter_(4, best[..., None], grad[chosen][..., None])
@@ -165,7 +190,7 @@ def roi_pool_forward(
         pooled_width: bins across a RoI.
         spatial_scale: px of the map in a px of the image.
     """
-    features, boxes = in_full(input, rois)
+    features, boxes = in_full(input, _finite(rois))
     height, width = features.shape[-2:]
     # a RoI without extent, or one that is not: nothing is pooled from it
     argmax.fill_(-1)

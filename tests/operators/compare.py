@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -175,6 +176,8 @@ def main() -> None:
     parser.add_argument('--repeats', type=int, default=5)
     args = parser.parse_args()
     compiled, mine = importlib.import_module('mmcv._ext'), ours()
+    if not hasattr(compiled, '__file__'):
+        sys.exit('mmcv has no compiled operators here; make test-compiled builds them')
     rows: dict[str, list[Row]] = defaultdict(list)
     for case in cases():
         row = compared(case, compiled, mine, args.device)

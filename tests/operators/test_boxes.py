@@ -110,3 +110,18 @@ def test_groups_hold_what_each_box_suppresses_best_first():
     assert nms_match(dets, 0.5) == [[1, 0], [2], [3]]
     assert nms_match(dets, 0.9) == [[1, 0], [2], [3]]  # at the threshold already
     assert nms_match(dets, 0.91) == [[1], [0], [2], [3]]
+
+
+@pytest.mark.parametrize('threshold', [0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8])
+def test_an_overlap_that_equals_the_threshold_stays(threshold):
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, round(10 * threshold)]])
+    assert kept(boxes, torch.tensor([0.9, 0.8]), threshold) == [0, 1]
+
+
+def test_soft_keeps_scores_that_are_no_numbers():
+    """As mmcv does: NaN is not below the least score, and larger than none."""
+    nan = float('nan')
+    assert soft(BOXES[:3], torch.tensor([nan, 0.5, 0.9]), GAUSSIAN)[0] == [0, 2, 1]
+    assert soft(BOXES[[0, 3]], torch.tensor([0.5, nan]), LINEAR)[0] == [0, 1]
+    empty = torch.ones(2, 4)
+    assert soft(empty, torch.tensor([0.5, 0.9]), GAUSSIAN)[0] == [1, 0]  # overlaps of 0 / 0

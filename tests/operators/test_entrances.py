@@ -78,6 +78,10 @@ def test_mmdets_own_script_trains_a_users_config_and_its_inferencer_predicts(sha
     work_dir = tmp_path / 'run'
     output, _ = run(tmp_path, own_script('mmdet', 'train.py'), config, '--work-dir', work_dir)
     assert output.count(SAID) == 1 and 'Epoch(val)' in output
+    # it imports operators before it reads a config: by our command
+    test = ('-m', 'fastervit_mm.run', own_script('mmdet', 'test.py'))
+    output, _ = run(tmp_path, *test, config, work_dir / 'epoch_1.pth', '--work-dir', work_dir)
+    assert 'Epoch(test)' in output
     picture = next((shapes / 'coco/val2017').iterdir())
     code = (
         'import fastervit_mm; from mmdet.apis import DetInferencer;'

@@ -1,16 +1,20 @@
 """How mmcv finds our operators, where it has none of its own, and what the others say."""
 
 import importlib
+import re
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 import fastervit_mm
 from fastervit_mm.errors import UserError
 from fastervit_mm.operators import extension, finder, provide_operators
-from tests.operators.cases import ours
+from tests.operators.cases import cases, difference, ours, run
 from tests.operators.without import without_extension
 
 
@@ -38,6 +42,7 @@ def test_every_operator_that_mmcv_loads_is_there():
         ('psamask_forward', "mmseg's PSANet"),
         ('line_nms_forward', "mmdet's CLRNet"),
         ('nms_rotated', 'no model of mmdet or mmseg'),
+        ('sync_bn_forward_mean', "a config with MMSyncBN (SyncBN is PyTorch's own)"),
     ],
 )
 def test_an_operator_that_is_not_provided_says_who_uses_it_and_the_way_out(name, users):
@@ -49,11 +54,31 @@ def test_an_operator_that_is_not_provided_says_who_uses_it_and_the_way_out(name,
     )
 
 
+def sources(library: str) -> str:
+    """All Python of a host library, its configs too."""
+    folder = Path(find_spec(library).origin).parent
+    return '\n'.join(p.read_text(errors='ignore') for p in folder.rglob('*.py'))
+
+
 def test_the_users_are_those_of_the_host_libraries():
-    """What mmdet and mmseg import from mmcv.ops, beside what is provided or needs no operator."""
-    assert set(extension.USERS) == {'line_nms_forward', 'psamask_forward', 'psamask_backward'}
+    """Found by the names, in mmdet's and mmseg's sources and configs, of what calls an operator."""
     provided = {function.__name__ for function in extension.PROVIDED}
-    assert len(provided) == len(extension.PROVIDED) == 24 and not provided & set(extension.USERS)
+    assert len(provided) == len(extension.PROVIDED) == 24
+    text = sources('mmdet') + sources('mmseg')
+    used = set()
+    for path in (Path(find_spec('mmcv').origin).parent / 'ops').glob('*.py'):
+        source = path.read_text()
+        missing = set(re.findall(r'ext_module\.(\w+)', source)) - provided
+        names = re.findall(r'^(?:class|def) (\w+)', source, re.M)
+        names += re.findall(r"register_module\((?:name=)?'(\w+)'", source)
+        # nn.SyncBatchNorm is PyTorch's; rotated boxes and NMS by strings of other libraries
+        names = [n for n in names if n not in ('SyncBatchNorm', 'batched_nms', 'nms', 'soft_nms')]
+        if any(re.search(rf'\b{name}\b', text) for name in names):
+            used |= missing
+    used -= {'get_compiler_version', 'get_compiling_cuda_version', 'nms_rotated', 'nms_quadri'}
+    # mmdet has functions of its own by these names
+    used -= {'bbox_overlaps', 'diff_iou_rotated_sort_vertices_forward'}
+    assert used == set(extension.USERS)
 
 
 def test_the_finder_comes_last_and_once():
@@ -114,4 +139,41 @@ def test_without_us_nothing_is_provided(tmp_path):
 def test_a_filled_module_is_only_filled():
     module = ModuleType('anything')
     extension.fill(module)
-    assert module.nms is extension.boxes.nms and module.__name__ == 'anything'
+    assert module.__name__ == 'anything' and module.nms.__doc__ == extension.boxes.nms.__doc__
+
+
+LATE = """
+import sys, warnings
+try:
+    import mmseg.models
+except ImportError:
+    pass
+sys.modules.setdefault('mmseg.models', sys)
+with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter('always')
+    import fastervit_mm
+print([str(w.message) for w in seen if 'imported before' in str(w.message)])
+"""
+
+
+def test_an_import_that_comes_too_late_is_said(tmp_path):
+    done = python(LATE, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(
+        [
+            'mmseg.models was imported before fastervit_mm and found no operators of mmcv: import '
+            'fastervit_mm first (docs/operators.md)'
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    'case', [c for c in cases() if c.graded], ids=lambda c: f'{c.operator}: {c.name}'
+)
+def test_compiled_models_have_the_same_gradients(case):
+    """Dynamo traced into operators that fill a buffer, and lost the gradients of it."""
+    expected = run(case, ours())
+    compiled = case._replace(call=torch.compile(case.call, backend='eager'))
+    found = run(compiled, ours())
+    assert difference(found.outputs, expected.outputs) == 0
+    assert difference(found.gradients, expected.gradients) < 1e-6

@@ -179,3 +179,64 @@ def test_mmdets_roi_extractor_runs_under_autocast():
         found = extractor(features, torch.tensor([[0.0, 3, 4, 60, 70]]))
     found.float().sum().backward()
     assert found.shape == (1, 4, 7, 7) and convolution.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize('name', ['avg', 'max', 'pool'])
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])
+def test_a_roi_that_is_none_gives_zeros_and_harms_no_other(name, value):
+    features, regions = maps()
+    features = features.requires_grad_()
+
+    def pooled(regions):
+        if name == 'pool':
+            return mmcv_ops.roi_pool(features, regions, 2, 0.25)
+        return mmcv_ops.roi_align(features, regions, 2, 0.25, 0, name, True)
+
+    expected = pooled(regions)
+    for place in range(1, 5):
+        broken = regions.clone()
+        broken[3, place] = value
+        found = pooled(broken)
+        assert found[3].eq(0).all()
+        rest = [i for i in range(len(regions)) if i != 3]
+        assert torch.equal(found[rest], expected[rest])
+        (grad,) = torch.autograd.grad(found.sum(), features)
+        assert grad.isfinite().all()
+
+
+@pytest.mark.parametrize('mode', ['max', 'pool'])
+def test_large_rois_are_taken_in_parts(mode, monkeypatch):
+    """Samples of 40 RoIs over a whole map at once took gigabytes."""
+    draw = torch.Generator().manual_seed(0)
+    features = torch.randn(1, 2, 60, 60, generator=draw)
+    regions = torch.tensor([[0.0, 0, 0, 239, 239]]).repeat(40, 1) + torch.rand(
+        40, 5, generator=draw
+    )
+    regions[:, 0] = 0
+
+    def pooled(x):
+        if mode == 'pool':
+            return mmcv_ops.roi_pool(x, regions, 3, 0.25)
+        return mmcv_ops.roi_align(x, regions, 3, 0.25, 0, mode, True)
+
+    answers = []
+    for at_once in (2**24, 1000):
+        monkeypatch.setattr('fastervit_mm.operators.rois.AT_ONCE', at_once)
+        x = features.clone().requires_grad_()
+        found = pooled(x)
+        found.square().sum().backward()
+        answers.append((found.detach(), x.grad))
+    assert torch.equal(answers[0][0], answers[1][0])
+    torch.testing.assert_close(answers[0][1], answers[1][1])
+
+
+def test_a_deterministic_run_goes_on():
+    features, regions = maps()
+    features = features.requires_grad_()
+    torch.use_deterministic_algorithms(True)
+    try:
+        mmcv_ops.roi_align(features, regions, 2, 0.25, 0, 'avg', True).sum().backward()
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)

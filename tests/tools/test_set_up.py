@@ -25,9 +25,12 @@ def commands(monkeypatch):
     """What would be run: the words, and what was set for them; all of it succeeds."""
     seen = []
 
-    def run(words, env):
+    def run(words, env=None, capture_output=False):
         if words[1:3] == ['-m', 'venv']:
-            Path(words[3]).mkdir()
+            (Path(words[-1]) / 'bin').mkdir(parents=True, exist_ok=True)
+            (Path(words[-1]) / 'bin' / 'python').write_text('')
+        if capture_output:  # a question; nothing is compiled, and pip works
+            return subprocess.CompletedProcess(words, int('mmcv._ext' in words[-1]))
         seen.append((words, {k: v for k, v in env.items() if os.environ.get(k) != v}))
         return subprocess.CompletedProcess(words, 0)
 
@@ -53,8 +56,8 @@ def test_a_bare_machine_gets_an_environment_and_pinned_packages(line, commands, 
         [*pins, '--upgrade', 'pip'],
         [*pins, '-e', f'{ROOT}[{line},tests,lint]'],
     ]
-    check = 'import fastervit_mm, mmdet.models, mmseg.models'
-    assert commands[-1][0] == [python, '-c', check] and len(commands) == 4
+    assert commands[-1][0] == [python, '-c', set_up.CHECK] and len(commands) == 4
+    assert 'import torch, fastervit_mm, mmdet.models, mmseg.models' in set_up.CHECK
     assert {words[0] for words, _ in commands[1:]} == {python}
     said = capsys.readouterr().out
     assert '[set-up] making the virtual environment' in said
@@ -71,8 +74,6 @@ def ready(commands, tmp_path, monkeypatch):
     (root / 'fastervit_mm' / '.mim').mkdir(parents=True)
     (root / 'fastervit_mm' / '.mim' / 'configs').symlink_to('..')
     monkeypatch.setattr(set_up, 'ROOT', root)
-    (tmp_path / 'env' / 'bin').mkdir(parents=True)
-    (tmp_path / 'env' / 'bin' / 'python').write_text('')
     set_up.set_up('maintained', tmp_path / 'env')
     commands.clear()
     return root
@@ -96,10 +97,6 @@ def other_python(root, monkeypatch):
     monkeypatch.setattr(sys, 'version', '3.12.0')
 
 
-def compiled(root, monkeypatch):
-    monkeypatch.setenv('FASTERVIT_MM_OPS', 'compiled')
-
-
 def no_configs(root, monkeypatch):
     (root / 'fastervit_mm' / '.mim' / 'configs').unlink()
 
@@ -113,7 +110,7 @@ def unfinished(root, monkeypatch):
     (root.parent / 'env' / '.fastervit_mm-ready').unlink()
 
 
-CHANGES = [touch_setup, touch_pins, other_python, compiled, no_configs, copied_configs, unfinished]
+CHANGES = [touch_setup, touch_pins, other_python, no_configs, copied_configs, unfinished]
 
 
 @pytest.mark.parametrize('change', CHANGES)
@@ -124,9 +121,74 @@ def test_what_changed_is_installed_again(change, ready, commands, monkeypatch):
     assert not any('venv' in words for words, _ in commands)  # it is there
 
 
-def test_both_package_lines_are_told_apart(ready):
+def made(commands) -> list[list[str]]:
+    return [words[3:-1] for words, _ in commands if words[1:3] == ['-m', 'venv']]
+
+
+def test_another_line_and_other_operators_start_from_nothing(ready, commands):
     (ready / 'requirements' / 'original.txt').write_text('torch==1')
-    assert set_up.fingerprint('original', False) != set_up.fingerprint('maintained', False)
+    set_up.set_up('original', ready.parent / 'env')
+    assert made(commands) == [['--clear']] and pip(commands)[1][-1].endswith(
+        '[original,tests,lint]'
+    )
+    set_up.set_up('original', ready.parent / 'env', compiled=True)
+    assert made(commands) == [['--clear']] * 2
+
+
+def test_what_failed_is_done_again(ready, commands, monkeypatch):
+    """Also when what is asked for then is what was ready before."""
+    working = subprocess.run
+
+    def fail(words, env=None, capture_output=False):
+        if capture_output or 'uninstall' not in words:
+            return working(words, env, capture_output)
+        return subprocess.CompletedProcess(words, 1)
+
+    monkeypatch.setattr(subprocess, 'run', fail)
+    with pytest.raises(SystemExit):
+        set_up.set_up('maintained', ready.parent / 'env', compiled=True)
+    monkeypatch.setattr(subprocess, 'run', working)
+    commands.clear()
+    set_up.set_up('maintained', ready.parent / 'env')
+    assert made(commands) == [['--clear']] and len(pip(commands)) == 2
+
+
+def test_an_environment_without_pip_is_made_again(ready, commands, monkeypatch):
+    unfinished(ready, monkeypatch)
+    working = subprocess.run
+
+    def no_pip(words, env=None, capture_output=False):
+        if capture_output:
+            return subprocess.CompletedProcess(words, 1)
+        return working(words, env)
+
+    monkeypatch.setattr(subprocess, 'run', no_pip)
+    set_up.set_up('maintained', ready.parent / 'env')
+    assert made(commands) == [[]]  # nothing of the user's is removed
+
+
+def test_an_environment_of_the_users_own_is_kept(ready, commands, tmp_path):
+    mine = tmp_path / 'mine'
+    (mine / 'bin').mkdir(parents=True)
+    (mine / 'bin' / 'python').write_text('')
+    set_up.set_up('maintained', mine)
+    assert made(commands) == [] and len(pip(commands)) == 2
+
+
+def test_operators_that_were_compiled_before_are_kept(ready, commands, monkeypatch):
+    set_up.set_up('maintained', ready.parent / 'env', compiled=True)
+    (ready / 'setup.py').write_text('# changed')
+    working = subprocess.run
+    monkeypatch.setattr(
+        subprocess,
+        'run',
+        lambda words, env=None, capture_output=False: (
+            subprocess.CompletedProcess(words, 0) if capture_output else working(words, env)
+        ),
+    )
+    commands.clear()
+    set_up.set_up('maintained', ready.parent / 'env', compiled=True)
+    assert made(commands) == [] and len(pip(commands)) == 2
 
 
 @pytest.mark.parametrize(
@@ -139,11 +201,10 @@ def test_both_package_lines_are_told_apart(ready):
 def test_compiled_operators_are_built_for_the_installed_torch(
     line, there, source, commands, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setenv('FASTERVIT_MM_OPS', 'compiled')
-    set_up.set_up(line, tmp_path / 'env')
+    set_up.set_up(line, tmp_path / 'env', compiled=True)
     words = [words for words, _ in commands]
     removed = [w for w in words if 'uninstall' in w]
-    assert [w[-1] for w in removed] == [there]
+    assert sorted(w[-1] for w in removed) == sorted({there, source.split('==')[0]})
     (build,) = (w for w in words if '--no-binary' in w)
     assert words.index(removed[0]) < words.index(build)
     assert build[-3:] == ['--no-binary', source.split('==')[0], source]
@@ -156,23 +217,23 @@ def test_compiled_operators_are_built_for_the_installed_torch(
     assert 'about 11 min' in capsys.readouterr().out
 
 
-def test_other_operators_are_unknown(monkeypatch, tmp_path):
+def test_other_operators_are_unknown(monkeypatch):
     monkeypatch.setenv('FASTERVIT_MM_OPS', 'cuda')
     with pytest.raises(SystemExit) as caught:
-        set_up.set_up('maintained', tmp_path)
+        call(monkeypatch)
     assert caught.value.code == (
         "[set-up] FASTERVIT_MM_OPS is 'cuda'; allowed: torchvision, compiled"
     )
 
 
-@pytest.mark.parametrize('operators', ['', 'torchvision'])
-def test_torchvisions_operators_are_the_usual_ones(operators, monkeypatch):
+@pytest.mark.parametrize('operators', ['', 'torchvision', 'compiled'])
+def test_operators_are_torchvisions_unless_compiled_are_asked_for(operators, monkeypatch):
     monkeypatch.setenv('FASTERVIT_MM_OPS', operators)
-    assert set_up.wants_compiled() is False
+    assert call(monkeypatch) == [('maintained', ROOT / '.venv', operators == 'compiled')]
 
 
 def test_a_command_that_fails_is_named_and_leaves_no_mark(monkeypatch, tmp_path):
-    monkeypatch.setattr(subprocess, 'run', lambda words, env: subprocess.CompletedProcess(words, 1))
+    monkeypatch.setattr(subprocess, 'run', lambda words, **_: subprocess.CompletedProcess(words, 1))
     with pytest.raises(SystemExit) as caught:
         set_up.set_up('maintained', tmp_path)
     assert caught.value.code == (
@@ -192,19 +253,34 @@ def call(monkeypatch, *arguments: str) -> list[tuple]:
 
 def test_the_command_line(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert call(monkeypatch) == [('maintained', ROOT / '.venv')]
-    assert call(monkeypatch, '--line', 'original') == [('original', ROOT / '.venv-original')]
-    assert call(monkeypatch, '--venv', 'mine') == [('maintained', tmp_path / 'mine')]
+    assert call(monkeypatch) == [('maintained', ROOT / '.venv', False)]
+    assert call(monkeypatch, '--line', 'original') == [('original', ROOT / '.venv-original', False)]
+    assert call(monkeypatch, '--venv', 'mine') == [('maintained', tmp_path / 'mine', False)]
 
 
-def test_an_old_python_is_refused(monkeypatch):
-    monkeypatch.setattr(sys, 'version_info', (3, 9, 7))
-    monkeypatch.setattr(sys, 'version', '3.9.7 (main)')
+@pytest.mark.parametrize(
+    'line, version, allowed',
+    [
+        ('maintained', (3, 9, 7), None),
+        ('maintained', (3, 10, 0), True),
+        ('maintained', (3, 13, 9), True),
+        ('maintained', (3, 14, 0), None),
+        ('original', (3, 12, 1), True),
+        ('original', (3, 13, 0), None),
+    ],
+)
+def test_which_pythons_are_refused(line, version, allowed, monkeypatch):
+    monkeypatch.setattr(sys, 'version_info', version)
+    monkeypatch.setattr(sys, 'version', '.'.join(map(str, version)) + ' (main)')
+    if allowed:
+        assert len(call(monkeypatch, '--line', line)) == 1
+        return
     with pytest.raises(SystemExit) as caught:
-        call(monkeypatch)
-    assert caught.value.code == '[set-up] this is Python 3.9.7; install 3.10 or newer'
-    monkeypatch.setattr(sys, 'version_info', (3, 10, 0))
-    assert call(monkeypatch) == [('maintained', ROOT / '.venv')]
+        call(monkeypatch, '--line', line)
+    last = {'maintained': '3.13', 'original': '3.12'}[line]
+    assert caught.value.code == (
+        f'[set-up] this is Python {".".join(map(str, version))}; the {line} line needs 3.10 to {last}'
+    )
 
 
 @pytest.mark.parametrize('line', ['maintained', 'original'])
@@ -224,4 +300,3 @@ def test_the_script_needs_nothing_that_is_installed():
     )
     assert done.returncode == 0, done.stderr
     assert '--line {maintained,original}' in done.stdout
-    assert Path(ROOT / 'tools/set_up.py').read_text().count('\n') < 123

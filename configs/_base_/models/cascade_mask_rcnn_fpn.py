@@ -2,11 +2,11 @@
 # one FCN mask head each, as in the FasterViT paper (arXiv 2306.06189).
 #
 # BatchNorm: written as plain BN. `sync_bn = 'torch'` (below) makes mmengine turn every BN of the
-# before mmdet's models: mmcv's operators may have to come from it (docs/operators.md)
-custom_imports = dict(imports=['fastervit_mm'], allow_failed_imports=False)
 # model, the backbone's too, into SyncBN when training is distributed on GPUs; one GPU and a CPU
 # keep BN. tools/train.py drops `sync_bn` for a distributed run on CPUs, which SyncBN refuses.
 sync_bn = 'torch'
+# before mmdet's models: mmcv's operators may have to come from it (docs/operators.md)
+custom_imports = dict(imports=['fastervit_mm'], allow_failed_imports=False)
 
 model = dict(
     type='CascadeRCNN',
