@@ -1,6 +1,7 @@
 """How many planted bugs the tests notice: a seeded sample of mutants, each against its tests.
 
-    python tests/mutation_audit.py [--count 300] [--seed 0] [--only PATH] [--workers 2] [--out DIR]
+    python tests/mutation_audit.py [--count 300] [--seed 0] [--workers 2] [--out DIR]
+                                    [--only PATH --tests FOLDER]
 
 mutmut's operators plant one small bug at a time in a copy of the project (package, tools, configs);
 the tests that coverage.py saw at that line run against it, quick ones first. A bug is noticed when
@@ -189,8 +190,8 @@ def environment(copy: Path) -> dict[str, str]:
     )
 
 
-def watch_tests(copy: Path, workers: int) -> dict[str, Any]:
-    """Which tests pass each line, and how long each takes: one run of the suite under coverage.
+def watch_tests(copy: Path, workers: int, tests: str) -> dict[str, Any]:
+    """Which tests pass each line, and how long each takes: one run of them under coverage.
 
     Raises:
         SystemExit: the suite fails without any mutant.
@@ -202,7 +203,7 @@ def watch_tests(copy: Path, workers: int) -> dict[str, Any]:
         sys.executable,
         '-m',
         'pytest',
-        'tests',
+        tests,
         '-q',
         '-m',
         'not long',
@@ -399,6 +400,7 @@ def main() -> None:
     parser.add_argument('--count', type=int, default=300, help='mutants in the sample')
     parser.add_argument('--seed', type=int, default=0, help='of the sample')
     parser.add_argument('--only', default='', help='mutants of paths that begin so')
+    parser.add_argument('--tests', default='tests', help='those that are run')
     parser.add_argument('--workers', type=int, default=2, help='processes')
     parser.add_argument('--out', type=Path, default=ROOT / 'work_dirs' / 'audit')
     parser.add_argument('--table', action='store_true', help='only print what was found')
@@ -412,7 +414,7 @@ def main() -> None:
         if not (args.out / 'tests.json').is_file():
             for number in range(args.workers):
                 copy_project(args.out / f'copy{number}')
-            seen = watch_tests(args.out / 'copy0', args.workers)
+            seen = watch_tests(args.out / 'copy0', args.workers, args.tests)
             (args.out / 'tests.json').write_text(json.dumps(seen))
         if not (args.out / 'sample.json').is_file():
             sample = draw_sample(args.count, args.seed, args.only)
