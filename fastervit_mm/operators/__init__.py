@@ -1,5 +1,5 @@
 """mmcv's compiled operators by torchvision and PyTorch, where mmcv was installed without them."""
 
-from .finder import provide_operators
+from .finder import operators_in_use, provide_operators
 
-__all__ = ['provide_operators']
+__all__ = ['operators_in_use', 'provide_operators']

@@ -43,6 +43,14 @@ class OperatorLoader(Loader):
         )
 
 
+def operators_in_use() -> str | None:
+    """'torchvision' (ours) or 'compiled' (mmcv's own); None while nobody has asked for any."""
+    extension = sys.modules.get(EXTENSION)
+    if extension is None:
+        return None
+    return 'torchvision' if isinstance(extension.__loader__, OperatorLoader) else 'compiled'
+
+
 def provide_operators() -> None:
     """Have `OperatorFinder` asked last of all finders; called when fastervit_mm is imported."""
     late = [name for name in ('mmdet.models', 'mmseg.models') if name in sys.modules]

@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ..operators import operators_in_use
+
 FILE = 'run.json'
 PACKAGES = (
     'fastervit_mm',
@@ -22,6 +24,7 @@ PACKAGES = (
     'onedl-mmsegmentation',
     'mmengine',
     'mmcv',
+    'mmcv-lite',
     'mmdet',
     'mmsegmentation',
     'numpy',
@@ -29,14 +32,15 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the packages that are installed."""
+    """Of Python and the packages that are installed, and whose operators mmcv uses."""
     found = {'python': platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             continue  # of the other package line
-    return found
+    operators = operators_in_use()
+    return found if operators is None else found | {'operators of mmcv': operators}
 
 
 def write_record(work_dir: Path) -> None:

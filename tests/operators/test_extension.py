@@ -95,9 +95,10 @@ def test_the_finder_comes_last_and_once():
 FIND = """
 import sys
 import fastervit_mm
-assert 'mmcv' not in sys.modules  # until somebody asks for it
+from fastervit_mm.operators import operators_in_use
+assert 'mmcv' not in sys.modules and operators_in_use() is None  # until somebody asks for it
 import mmcv.ops
-print(type(sys.modules['mmcv._ext'].__loader__).__name__)
+print(type(sys.modules['mmcv._ext'].__loader__).__name__, operators_in_use())
 """
 
 SHOW = """
@@ -111,7 +112,7 @@ print(env['MMCV Compiler'], env['MMCV CUDA Compiler'], sep='|')
 def test_without_compiled_operators_ours_are_taken_and_said_once(tmp_path):
     done = python(FIND + SHOW, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert 'OperatorLoader' in done.stdout.splitlines()
+    assert 'OperatorLoader torchvision' in done.stdout.splitlines()
     told = 'none: operators by torchvision (fastervit_mm)'
     assert done.stdout.splitlines()[-1] == f'{told}|{told}'
     said = (done.stdout + done.stderr).count('mmcv was installed without its compiled operators')
@@ -127,7 +128,7 @@ def test_compiled_operators_are_taken_where_they_are(tmp_path):
         [sys.executable, '-c', FIND], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == 'SourceFileLoader'
+    assert done.stdout.splitlines()[-1] == 'SourceFileLoader compiled'
     assert 'compiled operators' not in done.stdout + done.stderr
 
 

@@ -5,6 +5,10 @@ import platform
 import sys
 from importlib.metadata import distributions, version
 
+import pytest
+
+from fastervit_mm.operators import operators_in_use
+from fastervit_mm.training import run_record
 from fastervit_mm.training.run_record import read_record, versions, write_record
 
 NAMED = {
@@ -18,6 +22,7 @@ NAMED = {
     'onedl-mmsegmentation',
     'mmengine',
     'mmcv',
+    'mmcv-lite',
     'mmdet',
     'mmsegmentation',
     'numpy',
@@ -28,10 +33,17 @@ def test_versions_of_what_is_installed():
     installed = {d.metadata['Name'].lower() for d in distributions()}
     installed |= {name.replace('-', '_') for name in installed}
     found = versions()
+    assert found.pop('operators of mmcv', None) == operators_in_use()
     assert set(found) == {'python'} | (NAMED & installed)
     assert {'torch', 'numpy', 'fastervit_mm'} <= set(found)
     assert found.pop('python') == platform.python_version()
     assert found == {name: version(name) for name in found}
+
+
+@pytest.mark.parametrize('operators', [None, 'torchvision', 'compiled'])
+def test_whose_operators_are_used(operators, monkeypatch):
+    monkeypatch.setattr(run_record, 'operators_in_use', lambda: operators)
+    assert versions().get('operators of mmcv') == operators
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path, monkeypatch):
