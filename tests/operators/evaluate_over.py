@@ -6,17 +6,14 @@ python -m tests.operators.evaluate_over CONFIG CHECKPOINT [options of tools/test
 import runpy
 import sys
 from pathlib import Path
-from types import ModuleType
 
-from fastervit_mm.operators.extension import fill
+from fastervit_mm.operators.finder import OperatorFinder
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def main() -> None:
-    module = ModuleType('mmcv._ext')
-    fill(module)
-    sys.modules['mmcv._ext'] = module  # before mmcv looks for its own
+    sys.meta_path.insert(0, OperatorFinder())  # asked before the one that finds mmcv's own
     sys.path.insert(0, str(ROOT / 'tools'))
     sys.argv[0] = str(ROOT / 'tools' / 'test.py')
     runpy.run_path(sys.argv[0], run_name='__main__')
