@@ -81,8 +81,8 @@ def test_published_weights_belong_to_the_arch(name):
 
 
 COMPILED = isinstance(find_spec('mmcv._ext').loader, ExtensionFileLoader)
-# without compiled operators mmdet's models need ours first (docs/operators.md)
-FIRST = {'mmdet': '' if COMPILED else 'import fastervit_mm\n', 'mmseg': ''}
+# without compiled operators the host's models need ours first (docs/operators.md)
+FIRST = '' if COMPILED else 'import fastervit_mm\n'
 
 
 def run_python(code: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
@@ -93,7 +93,7 @@ def run_python(code: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
 def test_the_backbone_resolves_by_name_alone(host, tmp_path):
     """In another project: no custom_imports, the host's default scope."""
     code = (
-        f'{FIRST[host]}'
+        f'{FIRST}'
         f'from mmengine.registry import init_default_scope, DefaultScope\n'
         f'from {host}.registry import MODELS\n'
         f'init_default_scope("{host}")\n'
@@ -125,7 +125,7 @@ def test_either_host_library_may_be_missing(missing, tmp_path):
     other = {'mmdet': 'mmseg', 'mmseg': 'mmdet'}[missing]
     code = (
         f'import sys; sys.modules["{missing}"] = None\n'
-        f'{FIRST[other]}'
+        f'{FIRST}'
         f'from {other}.registry import MODELS\n'
         'print(MODELS.build(dict(type="fastervit_mm.FasterViT")).out_strides)'
     )
