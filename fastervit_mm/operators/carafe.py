@@ -97,24 +97,14 @@ def carafe_forward(
     routput: Tensor,
     rmasks: Tensor,
     output: Tensor,
-    *,
-    kernel_size: int,
-    group_size: int,
-    scale_factor: int,
+    **settings: int,
 ) -> None:
     """The same as `carafe_naive_forward`; ``rfeatures`` keeps the features for the backward.
 
     Args: as of `carafe_naive_forward`; ``routput`` and ``rmasks`` are not needed.
     """
     rfeatures.copy_(features)
-    carafe_naive_forward(
-        features,
-        masks,
-        output,
-        kernel_size=kernel_size,
-        group_size=group_size,
-        scale_factor=scale_factor,
-    )
+    carafe_naive_forward(features, masks, output, **settings)
 
 
 def carafe_backward(
@@ -127,22 +117,10 @@ def carafe_backward(
     rgrad_masks: Tensor,
     grad_input: Tensor,
     grad_masks: Tensor,
-    *,
-    kernel_size: int,
-    group_size: int,
-    scale_factor: int,
+    **settings: int,
 ) -> None:
     """The same as `carafe_naive_backward`.
 
     Args: as of `carafe_naive_forward`; ``rgrad_…`` are not needed.
     """
-    carafe_naive_backward(
-        grad_output,
-        rfeatures,
-        masks,
-        grad_input,
-        grad_masks,
-        kernel_size=kernel_size,
-        group_size=group_size,
-        scale_factor=scale_factor,
-    )
+    carafe_naive_backward(grad_output, rfeatures, masks, grad_input, grad_masks, **settings)

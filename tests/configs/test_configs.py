@@ -2,8 +2,6 @@
 
 import subprocess
 import sys
-from importlib.machinery import ExtensionFileLoader
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from mmengine.registry import init_default_scope
 from tests.configs.expected.backbones import FASTERVIT, WEIGHTS
 from tests.configs.resolved import CONFIGS, NAMES, read
 from tests.helpers import ROOT
+from tests.operators.without import has_compiled
 
 
 def build(cfg: Config):
@@ -80,9 +79,8 @@ def test_published_weights_belong_to_the_arch(name):
         assert WEIGHTS_URL == WEIGHTS and VARIANTS[backbone.arch].weights == file
 
 
-COMPILED = isinstance(find_spec('mmcv._ext').loader, ExtensionFileLoader)
 # without compiled operators the host's models need ours first (docs/operators.md)
-FIRST = '' if COMPILED else 'import fastervit_mm\n'
+FIRST = '' if has_compiled() else 'import fastervit_mm\n'
 
 
 def run_python(code: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:

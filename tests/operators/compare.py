@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from tests.operators.cases import Case, boxes, cases, difference, noise, ours, rois, run, using
+from tests.operators.without import has_compiled
 
 SOURCES = {
     'nms': 'torchvision',
@@ -175,9 +176,9 @@ def main() -> None:
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--repeats', type=int, default=5)
     args = parser.parse_args()
-    compiled, mine = importlib.import_module('mmcv._ext'), ours()
-    if not hasattr(compiled, '__file__'):
+    if not has_compiled():
         sys.exit('mmcv has no compiled operators here; make test-compiled builds them')
+    compiled, mine = importlib.import_module('mmcv._ext'), ours()
     rows: dict[str, list[Row]] = defaultdict(list)
     for case in cases():
         row = compared(case, compiled, mine, args.device)

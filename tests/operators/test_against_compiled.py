@@ -4,8 +4,6 @@ import importlib
 import json
 import subprocess
 import sys
-from importlib.machinery import ExtensionFileLoader
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,10 +11,10 @@ import torch
 
 from tests.helpers import ROOT
 from tests.operators.cases import cases, difference, ours, run
+from tests.operators.without import has_compiled
 
-LOADER = find_spec('mmcv._ext').loader
 pytestmark = pytest.mark.skipif(
-    not isinstance(LOADER, ExtensionFileLoader),
+    not has_compiled(),
     reason='mmcv has no compiled operators here; make test-compiled builds them',
 )
 DEVICES = ['cpu', 'cuda'] if torch.cuda.is_available() else ['cpu']

@@ -1,12 +1,19 @@
-"""An mmcv without compiled operators, whatever is installed."""
+"""Whether mmcv has compiled operators here, and an mmcv that has none, whatever is installed."""
 
 from __future__ import annotations
 
 import os
+from importlib.machinery import ExtensionFileLoader
 from importlib.util import find_spec
 from pathlib import Path
 
 from tests.helpers import ROOT
+
+
+def has_compiled() -> bool:
+    """Whether the installed mmcv has operators of its own; ours are found otherwise."""
+    spec = find_spec('mmcv._ext')
+    return spec is not None and isinstance(spec.loader, ExtensionFileLoader)
 
 
 def without_extension(folder: Path) -> dict[str, str]:
