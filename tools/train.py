@@ -21,17 +21,17 @@ from fastervit_mm.config.reading import (
 )
 from fastervit_mm.errors import exit_on_user_error
 from fastervit_mm.tasks.use_folder import train_on, training_loaders
+from fastervit_mm.training.learning_rate import RULES, rule_for, scale_learning_rate
 from fastervit_mm.training.processes import end_processes, say, start_processes
 from fastervit_mm.training.run_record import write_record
 from fastervit_mm.training.runner import (
     build_runner,
     has_checkpoint,
     request_amp,
-    request_auto_scale_lr,
     request_resume,
     request_tensorboard,
 )
-from fastervit_mm.training.schedule import fit_schedule, training_images
+from fastervit_mm.training.schedule import FITTED, fit_schedule, training_images
 from fastervit_mm.training.warm_start import start_from
 
 
@@ -42,8 +42,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument(
         '--auto-scale-lr',
-        action='store_true',
-        help="scale the learning rate by the real batch over the config's",
+        nargs='?',
+        const='linear',
+        choices=RULES,
+        help="scale the learning rate by the real batch over the config's, or its square root; "
+        'without it, --data takes the square root for Adam and its kin',
     )
     parser.add_argument(
         '--resume',
@@ -81,8 +84,10 @@ def main() -> None:
         apply_options(cfg, args)
     if args.amp:
         request_amp(cfg)
-    if args.auto_scale_lr:
-        request_auto_scale_lr(cfg)
+    by_hand = 'optim_wrapper.optimizer.lr' in (args.cfg_options or {})
+    rule = rule_for(cfg, args.auto_scale_lr, args.data is not None and not by_hand)
+    if rule is not None:
+        say(scale_learning_rate(cfg, rule))
     if args.tensorboard:
         request_tensorboard(cfg)
     # a job that is started again with the same options goes on; the first start has nothing to resume
@@ -95,8 +100,9 @@ def main() -> None:
         for line in start_from(cfg, args.start, Path(cfg.work_dir)):
             say(line)
     check_data_files(cfg, training_loaders(cfg))
-    if args.epochs is not None or args.iters is not None:
+    if args.data is not None or args.epochs is not None or args.iters is not None:
         iterations = fit_schedule(cfg, training_images(cfg), args.epochs, args.iters)
+        apply_options(cfg, args, below=FITTED)
         say(f'training for {iterations} iterations; the log says how long it will take')
     runner = build_runner(cfg)
     if is_main_process():

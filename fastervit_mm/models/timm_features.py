@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError, FileError
 from ..registry import MODELS
+from .convnext_depth import layer_depth, stage_depth
 
 
 @MODELS.register_module()
@@ -90,6 +91,35 @@ class TimmFeatures(BaseModule):
                 ) from None
             self.network.load_state_dict(trained.state_dict())
         self._is_init = True
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter by layers, and how many depths there are.
+
+        Args:
+            param_name: its name in the model.
+            prefix: of the backbone's parameters there. Default ''.
+
+        Raises:
+            ValueError: the network is no ConvNeXt, whose depths alone are known here.
+        """
+        return layer_depth(self._name_in_timm(param_name, prefix), self._convnext_depths())
+
+    def get_stage_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """The same by stages."""
+        return stage_depth(self._name_in_timm(param_name, prefix), self._convnext_depths())
+
+    @staticmethod
+    def _name_in_timm(param_name: str, prefix: str) -> str:
+        return param_name.removeprefix(prefix).removeprefix('network.')
+
+    def _convnext_depths(self) -> list[int]:
+        """Blocks of the four stages; 0 of those that no emitted map needs."""
+        if not self.model_name.startswith('convnext'):
+            raise ArgumentError(
+                f'layer-wise decay knows the depths of ConvNeXt, model_name is {self.model_name!r}'
+            )
+        stages = [getattr(self.network, f'stages_{i}', None) for i in range(4)]
+        return [0 if stage is None else len(stage.blocks) for stage in stages]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) -> a map (B, C_i, H_i, W_i) for each of ``out_indices``."""

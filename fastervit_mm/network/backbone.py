@@ -21,6 +21,7 @@ from ..registry import MODELS
 from ..variants import NUM_STAGES, Variant, resolve_variant
 from ..weights.published import load_pretrained
 from .convolution import PatchEmbed
+from .depth import parameter_depth
 from .positions import POSITION_UNITS
 from .stages import ConvStage, WindowStage
 from .windows import CARRIER_POOLINGS
@@ -262,6 +263,16 @@ class FasterViT(BaseModule):
         if self.init_cfg:
             load_pretrained(self, self.init_cfg)
         self._is_init = True
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter, and how many depths there are; as mmpretrain's backbones tell it.
+
+        Args:
+            param_name: its name in the model.
+            prefix: of the backbone's parameters there. Default ''.
+        """
+        depths = self.variant.depths[: len(self.levels)]
+        return parameter_depth(param_name.removeprefix(prefix), depths), sum(depths) + 2
 
     def _freeze(self) -> None:
         """Put the frozen parts in evaluation mode, without gradients."""

@@ -13,6 +13,7 @@ from ..config.data_sets import LOADERS
 from ..data.folder import read_folder
 from ..data.reading import Progress
 from ..errors import FileError
+from ..training.learning_rate import clip_gradients
 from ..training.processes import in_main_process
 from . import task_of
 from .prepared_data import PreparedData, point_to_prepared_data, prepared_data_folder
@@ -36,7 +37,8 @@ def train_on(
     read the same work dir.
 
     Args:
-        cfg: changed in place: files, and where these do not fit, classes and class counts too.
+        cfg: changed in place: files, and where these do not fit, classes and class counts too, and
+            gradient clipping where it states none.
         folder: of labelled images, in the layout that the config's task learns from.
         ignore_zero: label 0 of label maps means "unlabelled"; None: told from the folder.
         progress: wraps each loop over images, such as tqdm.
@@ -49,7 +51,7 @@ def train_on(
         cfg, folder, training_loaders(cfg), ignore_zero, partial(_read, progress=progress)
     )
     _point(cfg, folder, used, LOADERS)  # the run's config tests on it too
-    return lines
+    return lines if used is None else [*lines, *clip_gradients(cfg)]
 
 
 def evaluate_on(

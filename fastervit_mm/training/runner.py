@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -13,6 +14,30 @@ from mmengine.runner import Runner
 from ..config.reading import check_checkpoint
 from ..errors import ArgumentError
 from .processes import has_accelerator, say, start_processes
+
+
+def starts_from_random_weights(cfg: Config) -> bool:
+    """Whether the run's FasterViT learns from nothing; the same for a run and its resumption."""
+    backbone = cfg.model.get('backbone') or {}
+    if not str(backbone.get('type')).endswith('FasterViT') or backbone.get('init_cfg'):
+        return False
+    return bool(cfg.get('resume')) or not cfg.get('load_from')
+
+
+def choose_precision(cfg: Config) -> None:
+    """Mixed precision of a network with random weights is bf16 where the device has it.
+
+    Layer scales start at 1e-5: in fp16 half of the gradients behind them are zero
+    (docs/recipes.md). A ``dtype`` that the config states stays.
+    """
+    wrapper = cfg.get('optim_wrapper') or {}
+    if wrapper.get('type') != 'AmpOptimWrapper' or wrapper.get('dtype'):
+        return
+    if not starts_from_random_weights(cfg) or not torch.cuda.is_available():
+        return
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        say('mixed precision in bf16: the backbone starts from random weights')
+        wrapper.dtype = 'bfloat16'
 
 
 def request_amp(cfg: Config) -> None:
@@ -31,17 +56,6 @@ def request_resume(cfg: Config, resume: str) -> None:
 def has_checkpoint(work_dir: str) -> bool:
     """Whether a run in ``work_dir`` has left something to resume."""
     return (Path(work_dir) / 'last_checkpoint').is_file()
-
-
-def request_auto_scale_lr(cfg: Config) -> None:
-    """Scale the learning rate by the real batch over the config's base batch.
-
-    Raises:
-        ArgumentError: the config states no base batch.
-    """
-    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
-        raise ArgumentError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
-    cfg.auto_scale_lr.enable = True
 
 
 def request_tensorboard(cfg: Config) -> None:
@@ -85,6 +99,7 @@ def fit_to_device(cfg: Config) -> None:
 def build_runner(cfg: Config) -> Runner:
     """The Runner of ``cfg``: its own type where it names one, such as FlexibleRunner."""
     start_processes(cfg)
+    choose_precision(cfg)
     fit_to_device(cfg)
     runner_type: Any = cfg.get('runner_type')
     return Runner.from_cfg(cfg) if runner_type is None else RUNNERS.build(cfg)

@@ -8,7 +8,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from fastervit_mm import FasterViT
-from fastervit_mm.training.layer_decay import parameter_depth
+from fastervit_mm.network.depth import parameter_depth
 from tests.helpers import ROOT, SMALL
 
 DEPTHS = (3, 3, 8, 5)

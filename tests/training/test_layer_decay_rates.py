@@ -7,7 +7,7 @@ from torch import nn
 
 from fastervit_mm import FasterViT
 from fastervit_mm.errors import ArgumentError
-from fastervit_mm.training.layer_decay import parameter_depth
+from fastervit_mm.network.depth import parameter_depth
 
 ARCH = dict(dim=16, in_dim=8, depths=(2, 1, 2, 1), num_heads=(1, 1, 2, 4), layer_scale=0.1)
 # blocks above each part: a whole network has six, and the norms of maps lie above them all
@@ -105,8 +105,40 @@ def test_other_backbones_are_refused():
         with pytest.raises(ArgumentError) as caught:
             settings(model, layer_decay_rate=0.5)
         assert str(caught.value) == (
-            f'layer-wise decay needs a fastervit_mm.FasterViT as backbone, this is a {kind}'
+            'layer_wise decay needs a backbone with a method get_layer_depth(param_name, prefix), '
+            f'such as fastervit_mm.FasterViT; this is a {kind}'
         )
+
+
+class Told(nn.Linear):
+    """A backbone that tells depths itself: the weight lies two layers below the heads."""
+
+    def get_layer_depth(self, param_name, prefix=''):
+        assert param_name.startswith(prefix)
+        return {'weight': 1, 'bias': 2}[param_name.removeprefix(prefix)], 4
+
+
+def test_any_backbone_that_tells_depths_will_do():
+    model = nn.ModuleDict({'backbone': Told(2, 2), 'head': nn.Linear(2, 2)})
+    found = settings(model, layer_decay_rate=0.5)
+    assert {n: g['lr'] for n, g in found.items()} == {
+        'backbone.weight': 0.5,
+        'backbone.bias': 1.0,
+        'head.weight': 2.0,
+        'head.bias': 2.0,
+    }
+    assert settings(Told(2, 2), layer_decay_rate=0.5)['weight']['lr'] == 0.5
+
+
+def test_types_of_decay():
+    with pytest.raises(ArgumentError) as caught:
+        settings(FasterViT(ARCH), layer_decay_rate=0.5, layer_decay_type='stage_wise')
+    assert 'needs a backbone with a method get_stage_depth(param_name, prefix)' in str(caught.value)
+    with pytest.raises(ArgumentError) as caught:
+        settings(FasterViT(ARCH), layer_decay_rate=0.5, layer_decay_type='by hand')
+    assert str(caught.value) == (
+        "paramwise_cfg.layer_decay_type is 'by hand'; allowed: layer_wise, stage_wise"
+    )
 
 
 @pytest.mark.parametrize(
