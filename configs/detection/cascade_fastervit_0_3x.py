@@ -5,8 +5,9 @@ _base_ = [
     '../_base_/schedules/adamw_36e.py',
     '../_base_/runtime/det_runtime.py',
 ]
-# Published ImageNet weights (NVIDIA's, non-commercial licence). Drop path of the paper's detectors
-# is not published; 0.2 / 0.3 / 0.5 for FasterViT-2 / 3 / 4 follow the authors' MambaVision.
+# Published ImageNet weights (NVIDIA's, non-commercial licence). Drop path of the paper's detectors is
+# unknown; 0.2 for every size is what the authors' later detectors (MambaVision) really ran: the larger
+# values in those configs never reached the network.
 model = dict(
     backbone=dict(arch='fastervit_0', drop_path_rate=0.2, init_cfg=dict(type='Pretrained'))
 )

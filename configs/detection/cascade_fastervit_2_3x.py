@@ -1,6 +1,6 @@
 # Cascade Mask R-CNN, FasterViT-2, 3x schedule, batch 16 (8 GPUs x 2), COCO.
 _base_ = './cascade_fastervit_0_3x.py'
 model = dict(
-    backbone=dict(arch='fastervit_2', drop_path_rate=0.2),
+    backbone=dict(arch='fastervit_2'),
     neck=dict(in_channels=[96, 192, 384, 768]),
 )

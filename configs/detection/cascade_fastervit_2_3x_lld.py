@@ -1,4 +1,5 @@
-# As cascade_fastervit_2_3x, batch 16 (8 GPUs x 2), with rates that fall by 0.9 from block to block.
+# As cascade_fastervit_2_3x, batch 16 (8 GPUs x 2), with rates that fall by 0.9 from block to block
+# (ours: nothing is published).
 _base_ = './cascade_fastervit_2_3x.py'
 optim_wrapper = dict(
     constructor='fastervit_mm.LayerDecayOptimWrapperConstructor',

@@ -5,6 +5,8 @@ _base_ = [
     '../_base_/schedules/adamw_160k.py',
     '../_base_/runtime/seg_runtime.py',
 ]
+# Drop path: as in the detectors, unknown for FasterViT and 0.2 in the authors' later runs
+# (cascade_fastervit_0_3x.py).
 model = dict(
     backbone=dict(arch='fastervit_0', drop_path_rate=0.2, init_cfg=dict(type='Pretrained')),
     decode_head=dict(in_channels=[64, 128, 256, 512]),

@@ -1,7 +1,7 @@
 # UperNet, FasterViT-2, 160k iterations, crop 512, batch 16 (8 GPUs x 2), ADE20K.
 _base_ = './upernet_fastervit_0_160k.py'
 model = dict(
-    backbone=dict(arch='fastervit_2', drop_path_rate=0.2),
+    backbone=dict(arch='fastervit_2'),
     decode_head=dict(in_channels=[96, 192, 384, 768]),
     auxiliary_head=dict(in_channels=384),
 )

@@ -1,5 +1,6 @@
 # UperNet, FasterViT-4 of ImageNet-21K at 384 px, 160k iterations, crop 640, batch 16 (8 GPUs x 2),
-# ADE20K.
+# ADE20K. Crops of 640 px are what Swin and ConvNeXt use with their ImageNet-22K weights; nothing is
+# published for FasterViT's.
 _base_ = './upernet_fastervit_4_160k.py'
 model = dict(
     data_preprocessor=dict(size=(640, 640)),

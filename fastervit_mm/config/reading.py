@@ -89,9 +89,7 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def apply_options(
-    cfg: Config, args: argparse.Namespace, *, below: tuple[str, ...] = ('',)
-) -> None:
+def apply_options(cfg: Config, args: argparse.Namespace, *, below: tuple[str, ...] = ('',)) -> None:
     """Let ``--cfg-options`` have the last word: called again after data and schedule were settled.
 
     Args:

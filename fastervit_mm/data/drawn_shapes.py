@@ -20,7 +20,10 @@ from PIL import Image, ImageDraw
 CLASSES = ('circle', 'square', 'triangle')
 SEMANTIC_CLASSES = ('background', *CLASSES)  # labels 1 to 4 in the label maps; 0 is unused
 SPLITS = {'train': ('train2017', 'training'), 'val': ('val2017', 'validation')}
-CORNERS = {'circle': 48, 'square': 4, 'triangle': 3}
+OTHER_CLASSES = ('pentagon', 'star', 'spark')  # for a detector that learns something new
+CORNERS = {'circle': 48, 'square': 4, 'triangle': 3, 'pentagon': 5, 'star': 10, 'spark': 8}
+# of every second corner, as a share of the radius
+INNER_RADIUS = {'star': 0.45, 'spark': 0.45}
 
 
 class Shape(NamedTuple):
@@ -38,10 +41,10 @@ class Shape(NamedTuple):
 
 
 def outline(label: str, centre: np.ndarray, radius: float, angle: float) -> np.ndarray:
-    """The corners of a regular polygon.
+    """The corners of a regular polygon, or of a star with as many inner corners as outer ones.
 
     Args:
-        label: one of `CLASSES`.
+        label: one of `CORNERS`.
         centre: (2,) x, y in px.
         radius: of its corners around the centre, px.
         angle: of the first corner, rad.
@@ -50,7 +53,9 @@ def outline(label: str, centre: np.ndarray, radius: float, angle: float) -> np.n
         (corners, 2) x, y in px.
     """
     turns = angle + np.linspace(0, 2 * math.pi, CORNERS[label], endpoint=False)
-    return centre + radius * np.stack((np.cos(turns), np.sin(turns)), axis=1)
+    radii = np.full(CORNERS[label], float(radius))
+    radii[1::2] *= INNER_RADIUS.get(label, 1.0)
+    return centre + radii[:, None] * np.stack((np.cos(turns), np.sin(turns)), axis=1)
 
 
 def background(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -80,22 +85,25 @@ def place(rng: np.random.Generator, size: int) -> Iterator[tuple[np.ndarray, flo
     return iter(placed)
 
 
-def draw_scene(rng: np.random.Generator, size: int) -> tuple[Image.Image, Image.Image, list[Shape]]:
+def draw_scene(
+    rng: np.random.Generator, size: int, classes: tuple[str, ...] = CLASSES
+) -> tuple[Image.Image, Image.Image, list[Shape]]:
     """A scene: picture, label map and objects.
 
     Args:
         rng: source of everything random in it.
         size: side in px.
+        classes: of its objects. Default `CLASSES`.
 
     Returns:
-        The picture (RGB), its label map (classes of `SEMANTIC_CLASSES`, from 1), its objects.
+        The picture (RGB), its label map (1 the background, then ``classes``), its objects.
     """
     texture = background(rng, size)
     picture = Image.fromarray(texture)
-    labels = Image.new('L', (size, size), SEMANTIC_CLASSES.index('background') + 1)
+    labels = Image.new('L', (size, size), 1)
     shapes = []
     for centre, radius in place(rng, size):
-        label = CLASSES[rng.integers(len(CLASSES))]
+        label = classes[rng.integers(len(classes))]
         ground = texture[int(centre[1]), int(centre[0])].astype(float)
         colour = rng.uniform(0, 255, 3)
         while np.abs(colour - ground).sum() < 160:  # visible
@@ -108,21 +116,23 @@ def draw_scene(rng: np.random.Generator, size: int) -> tuple[Image.Image, Image.
         )
         corners = [(float(x), float(y)) for x, y in shape.outline]
         ImageDraw.Draw(picture).polygon(corners, fill=shape.colour)
-        ImageDraw.Draw(labels).polygon(corners, fill=SEMANTIC_CLASSES.index(label) + 1)
+        ImageDraw.Draw(labels).polygon(corners, fill=classes.index(label) + 2)
         shapes.append(shape)
     grain = np.asarray(picture) + rng.normal(0, 5, (size, size, 3))
     return Image.fromarray(grain.clip(0, 255).astype(np.uint8)), labels, shapes
 
 
-def annotation(shape: Shape, number: int, image_id: int) -> dict[str, Any]:
-    """``shape`` as a COCO annotation, whose id is ``number``."""
+def annotation(
+    shape: Shape, number: int, image_id: int, classes: tuple[str, ...] = CLASSES
+) -> dict[str, Any]:
+    """``shape`` as a COCO annotation, whose id is ``number``; categories count from 1."""
     x, y = shape.outline.T
     area = 0.5 * abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))
     box = [x.min(), y.min(), x.max() - x.min(), y.max() - y.min()]
     return dict(
         id=number,
         image_id=image_id,
-        category_id=CLASSES.index(shape.label) + 1,
+        category_id=classes.index(shape.label) + 1,
         bbox=[round(float(v), 2) for v in box],
         area=round(float(area), 2),
         iscrowd=0,
@@ -130,7 +140,14 @@ def annotation(shape: Shape, number: int, image_id: int) -> dict[str, Any]:
     )
 
 
-def write_split(root: Path, split: str, count: int, size: int, seed: int) -> None:
+def write_split(
+    root: Path,
+    split: str,
+    count: int,
+    size: int,
+    seed: int,
+    classes: tuple[str, ...] = CLASSES,
+) -> None:
     """One split of both layouts, under ``root/coco`` and ``root/ade``.
 
     Args:
@@ -139,6 +156,7 @@ def write_split(root: Path, split: str, count: int, size: int, seed: int) -> Non
         count: of images.
         size: side of an image, px.
         seed: of all drawing; each image has random numbers of its own.
+        classes: of its objects. Default `CLASSES`.
     """
     coco_name, ade_name = SPLITS[split]
     images, maps = root / 'coco' / coco_name, root / 'ade' / 'annotations' / ade_name
@@ -148,18 +166,19 @@ def write_split(root: Path, split: str, count: int, size: int, seed: int) -> Non
     content: dict[str, list[dict[str, Any]]] = dict(
         images=[],
         annotations=[],
-        categories=[dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)],
+        categories=[dict(id=i + 1, name=name) for i, name in enumerate(classes)],
     )
     for i in range(count):
         rng = np.random.default_rng([seed, list(SPLITS).index(split), i])
-        picture, labels, shapes = draw_scene(rng, size)
+        picture, labels, shapes = draw_scene(rng, size, classes)
         name = f'{i:06d}.jpg'
         picture.save(images / name, quality=92)
         labels.save(maps / f'{i:06d}.png')
         shutil.copyfile(images / name, ade_images / name)
         content['images'].append(dict(id=i + 1, file_name=name, width=size, height=size))
         for shape in shapes:
-            content['annotations'].append(annotation(shape, len(content['annotations']) + 1, i + 1))
+            number = len(content['annotations']) + 1
+            content['annotations'].append(annotation(shape, number, i + 1, classes))
     with open(root / 'coco' / 'annotations' / f'instances_{coco_name}.json', 'w') as file:
         json.dump(content, file)
 
@@ -170,6 +189,7 @@ def write_shapes(
     val: int = 60,
     size: int = 192,
     seed: int = 0,
+    classes: tuple[str, ...] = CLASSES,
 ) -> None:
     """Write the whole data set, in COCO's layout under ``root/coco``, ADE20K's under ``root/ade``.
 
@@ -181,13 +201,16 @@ def write_shapes(
         val: images of the validation split.
         size: side of an image, px.
         seed: of all drawing.
+        classes: of the objects. Default `CLASSES`.
     """
     root = Path(root)
     mark = root / 'written.json'
-    wanted = dict(version=1, train=train, val=val, size=size, seed=seed)
+    wanted: dict[str, Any] = dict(version=1, train=train, val=val, size=size, seed=seed)
+    if classes != CLASSES:
+        wanted['classes'] = list(classes)
     if mark.is_file() and json.loads(mark.read_text()) == wanted:
         return
     for split, count in (('train', train), ('val', val)):
-        write_split(root, split, count, size, seed)
-    (root / 'ade' / 'classes.txt').write_text('\n'.join(SEMANTIC_CLASSES) + '\n')
+        write_split(root, split, count, size, seed, classes)
+    (root / 'ade' / 'classes.txt').write_text('\n'.join(['background', *classes]) + '\n')
     mark.write_text(json.dumps(wanted))

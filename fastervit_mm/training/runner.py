@@ -11,6 +11,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from ..config.data_sets import nested_dicts
 from ..config.reading import check_checkpoint
 from ..errors import ArgumentError
 from .processes import has_accelerator, say, start_processes
@@ -18,7 +19,7 @@ from .processes import has_accelerator, say, start_processes
 
 def starts_from_random_weights(cfg: Config) -> bool:
     """Whether the run's FasterViT learns from nothing; the same for a run and its resumption."""
-    backbone = cfg.model.get('backbone') or {}
+    backbone = (cfg.get('model') or {}).get('backbone') or {}
     if not str(backbone.get('type')).endswith('FasterViT') or backbone.get('init_cfg'):
         return False
     return bool(cfg.get('resume')) or not cfg.get('load_from')
@@ -85,6 +86,9 @@ def fit_to_device(cfg: Config) -> None:
             wrapper.pop(key, None)
     if cfg.get('launcher', 'none') != 'none':
         cfg.sync_bn = None
+        for node in nested_dicts(cfg.get('model')):
+            if node.get('type') == 'SyncBN':
+                node['type'] = 'BN'
         cfg.model_wrapper_cfg = ConfigDict(
             type='MMDistributedDataParallel',
             device_ids=None,

@@ -107,11 +107,15 @@ def fit_schedule(cfg: Config, images: int, epochs: int | None, iters: int | None
     limit = max(2, round(WARM_UP_SHARE * total))
     cfg.train_cfg[key] = new
     schedulers = [_with_end(s, by_epoch, old) for s in cfg.get('param_scheduler') or []]
+    # in epochs, and in iterations; what does not say for how long it was made keeps its length
     lengths = {True: total / per_epoch, False: total}
+    made_for = {**lengths, by_epoch: old}
+    factors = {
+        unit: lengths[unit] / _made_for(schedulers, unit, made_for[unit]) for unit in lengths
+    }
     cfg.param_scheduler = [
-        scaled_scheduler(s, lengths[unit] / _made_for(schedulers, unit, lengths), limit, per_epoch)
+        scaled_scheduler(s, factors[bool(s.get('by_epoch', True))], limit, per_epoch)
         for s in schedulers
-        for unit in [bool(s.get('by_epoch', True))]
     ]
     _begin_decay_after_warm_up(cfg)
     _fit_intervals(cfg, new, by_epoch)
@@ -132,15 +136,13 @@ def _with_end(scheduler: dict[str, Any], by_epoch: bool, length: int) -> dict[st
     return dict(scheduler, end=max([length, *(m + 1 for m in scheduler.get('milestones', ()))]))
 
 
-def _made_for(
-    schedulers: list[dict[str, Any]], by_epoch: bool, lengths: dict[bool, float]
-) -> float:
+def _made_for(schedulers: list[dict[str, Any]], by_epoch: bool, default: float) -> float:
     """Length of the training that the schedulers in one unit were made for, by where they end.
 
     Args:
         schedulers: of the config.
         by_epoch: the unit: epochs or iterations.
-        lengths: of the new training, which counts where none of them says.
+        default: where none of them says.
     """
     ends = [
         s['end']
@@ -149,7 +151,7 @@ def _made_for(
         and s['type'] not in ('LinearLR', 'ConstantLR')  # warm-ups
         and s.get('end')
     ]
-    return max(ends, default=lengths[by_epoch])
+    return max(ends, default=default)
 
 
 def _fit_intervals(cfg: Config, length: int, by_epoch: bool) -> None:

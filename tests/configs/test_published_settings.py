@@ -1,7 +1,11 @@
-"""The settings that are published, against what the configs do: rates, decay, images, heads.
+"""The settings that are known, against what the configs do: one list, and the rates over time.
 
-Source: the FasterViT paper (arXiv 2306.06189), and for DINO the released detector.
+Source: the FasterViT paper (arXiv 2306.06189), the authors' DINO configs, and for the peers' own
+recipes Swin's and ConvNeXt's configs. What is unknown for FasterViT is said to be so in the configs.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -13,12 +17,203 @@ from tests.configs.resolved import NAMES, read
 
 CASCADES = [n for n in NAMES if n.startswith('detection') and n.endswith('_3x')]
 UPERNETS = [n for n in NAMES if n.startswith('segmentation') and n.endswith('_160k')]
+OWN = [n for n in NAMES if n.endswith('_own')]
 DINOS = [n for n in NAMES if '/dino' in n]
 SCHEDULERS = {'LinearLR': LinearLR, 'MultiStepLR': MultiStepLR, 'PolyLR': PolyLR}
 
 
 def test_each_family_is_there():
-    assert (len(CASCADES), len(UPERNETS), len(DINOS)) == (15, 14, 17)
+    assert (len(CASCADES), len(UPERNETS), len(DINOS), len(OWN)) == (15, 14, 19, 12)
+
+
+def at(path: str) -> Callable[[Any], Any]:
+    """What stands in a config at a dotted path; None: nothing."""
+
+    def found(cfg: Any) -> Any:
+        for key in path.split('.'):
+            cfg = cfg[int(key)] if isinstance(cfg, list) else (cfg or {}).get(key)
+        return cfg
+
+    return found
+
+
+def milestones(cfg: Any) -> list[int]:
+    return next(s.milestones for s in cfg.param_scheduler if s.type == 'MultiStepLR')
+
+
+def warm_up(cfg: Any) -> tuple[int, float] | None:
+    found = [(s.end, s.start_factor) for s in cfg.param_scheduler if s.type == 'LinearLR']
+    return found[0] if found else None
+
+
+def images_per_step(cfg: Any) -> int:
+    return 8 * cfg.train_dataloader.batch_size
+
+
+def optimiser(cfg: Any) -> tuple:
+    found = cfg.optim_wrapper.optimizer
+    return found.type, found.lr, found.weight_decay
+
+
+def decay_of_kinds(cfg: Any) -> dict:
+    paramwise = cfg.optim_wrapper.get('paramwise_cfg') or {}
+    return {k: v for k, v in paramwise.items() if k != 'layer_decay_rate'}
+
+
+def scales(cfg: Any) -> list:
+    """Short sides while training, the longer one's bound, short sides before the crop, the crop."""
+    plain, cropped = next(t for t in cfg.train_pipeline if t.type == 'RandomChoice').transforms
+    assert plain[0].scales == cropped[2].scales
+    short, long = zip(*plain[0].scales, strict=True)
+    before = cropped[0].scales
+    return [
+        short[0],
+        short[-1],
+        *set(long),
+        [s[0] for s in before],
+        before[0][1],
+        cropped[1].crop_size,
+    ]
+
+
+def norms_of_heads(cfg: Any) -> set[str]:
+    heads = [at('model.decode_head')(cfg), at('model.auxiliary_head')(cfg)]
+    heads += at('model.roi_head.bbox_head')(cfg) or []
+    return {head.norm_cfg.type for head in heads if head}
+
+
+NORMS_FREE = {'norm_decay_mult': 0.0}
+# family -> setting -> how it is read, and what it is to be
+KNOWN: dict[str, dict[str, tuple[Callable[[Any], Any], Any]]] = {
+    'cascade': {
+        'optimiser, rate, decay': (optimiser, ('AdamW', 1e-4, 0.05)),
+        'decay of norms': (decay_of_kinds, NORMS_FREE),
+        'images per step': (images_per_step, 16),
+        'base batch': (at('auto_scale_lr.base_batch_size'), 16),
+        'epochs': (at('train_cfg.max_epochs'), 36),
+        'rate / 10 at': (milestones, [27, 33]),
+        'warm-up': (warm_up, (1000, 0.001)),
+        'precision': (at('optim_wrapper.type'), 'AmpOptimWrapper'),
+        'clipping': (at('optim_wrapper.clip_grad'), None),
+        'sizes': (scales, [480, 800, 1333, [400, 500, 600], 1333, (384, 600)]),
+        'test size': (at('test_pipeline.1.scale'), (1333, 800)),
+        'BN of all': (at('sync_bn'), None),
+        'BN of heads': (norms_of_heads, {'SyncBN'}),
+        'drop path': (at('model.backbone.drop_path_rate'), 0.2),
+    },
+    'upernet': {
+        'optimiser, rate, decay': (optimiser, ('AdamW', 6e-5, 0.01)),
+        'decay of norms': (decay_of_kinds, NORMS_FREE),
+        'images per step': (images_per_step, 16),
+        'base batch': (at('auto_scale_lr.base_batch_size'), 16),
+        'iterations': (at('train_cfg.max_iters'), 160000),
+        'power': (at('param_scheduler.1.power'), 1.0),
+        'warm-up': (warm_up, (1500, 1e-6)),
+        'precision': (at('optim_wrapper.type'), 'AmpOptimWrapper'),
+        'clipping': (at('optim_wrapper.clip_grad'), None),
+        'crop': (at('model.data_preprocessor.size'), (512, 512)),
+        'testing': (at('model.test_cfg.mode'), 'whole'),
+        'auxiliary weight': (at('model.auxiliary_head.loss_decode.loss_weight'), 0.4),
+        'BN of all': (at('sync_bn'), None),
+        'BN of heads': (norms_of_heads, {'SyncBN'}),
+        'drop path': (at('model.backbone.drop_path_rate'), 0.2),
+    },
+    'dino': {
+        'optimiser, rate, decay': (optimiser, ('AdamW', 1e-4, 1e-4)),
+        'rate of the backbone': (decay_of_kinds, {'custom_keys': {'backbone': {'lr_mult': 0.1}}}),
+        'images per step': (images_per_step, 16),
+        'base batch': (at('auto_scale_lr.base_batch_size'), 16),
+        'epochs': (at('train_cfg.max_epochs'), 12),
+        'rate / 10 at': (milestones, [11]),
+        'warm-up': (warm_up, None),
+        'precision': (at('optim_wrapper.type'), 'OptimWrapper'),
+        'clipping': (at('optim_wrapper.clip_grad.max_norm'), 0.1),
+        'sizes': (scales, [480, 800, 1333, [400, 500, 600], 4200, (384, 600)]),
+        'test size': (at('test_pipeline.1.scale'), (1333, 800)),
+        'BN of all': (at('sync_bn'), None),
+        'drop path': (at('model.backbone.drop_path_rate'), 0.1),
+        'label noise': (at('model.dn_cfg.label_noise_scale'), 0.5),
+        'box noise': (at('model.dn_cfg.box_noise_scale'), 0.4),
+        'denoising queries': (at('model.dn_cfg.group_cfg.num_dn_queries'), 100),
+        'EMA': (at('default_hooks.ema'), None),
+        'checkpointing': (at('model.backbone.with_cp'), True),
+    },
+}
+STEPS = {'24e': (24, [18]), '36e': (36, [30])}
+NO_DECAY_IN_SWIN = {
+    name: {'decay_mult': 0.0}
+    for name in ('absolute_pos_embed', 'relative_position_bias_table', 'norm')
+}
+FLAT_FREE = {**NORMS_FREE, 'bias_decay_mult': 0.0, 'flat_decay_mult': 0.0}
+CONVNEXT_DETECTOR = {
+    'optimiser, rate, decay': ('AdamW', 2e-4, 0.05),
+    'decay of norms': FLAT_FREE,
+}
+CONVNEXT_SEGMENTOR = {
+    'optimiser, rate, decay': ('AdamW', 1e-4, 0.05),
+    'decay of norms': {**FLAT_FREE, 'layer_decay_type': 'stage_wise'},
+    'testing': 'slide',
+}
+SWIN = {'decay of norms': {'custom_keys': NO_DECAY_IN_SWIN}}
+# what is known otherwise for one of the family
+OTHERWISE: dict[str, dict[str, Any]] = {
+    'dino_5scale_fastervit_4_36e': {'epochs': 36, 'rate / 10 at': [11], 'checkpointing': False},
+    **{
+        f'upernet_fastervit_4_21k_{size}_160k': {'crop': (640, 640)}  # ours: unknown
+        for size in (384, 512)
+    },
+    **{
+        f'cascade_swin_{size}_3x_own': {**SWIN, 'drop path': drop}
+        for size, drop in (('t', 0.2), ('s', 0.2), ('b', 0.3))
+    },
+    **{f'upernet_swin_{size}_160k_own': {**SWIN, 'drop path': 0.3} for size in 'tsb'},
+    **{
+        f'cascade_convnext_{size}_3x_own': {**CONVNEXT_DETECTOR, 'drop path': drop}
+        for size, drop in (('t', 0.4), ('s', 0.6), ('b', 0.7))
+    },
+    **{
+        f'upernet_convnext_{size}_160k_own': {**CONVNEXT_SEGMENTOR, 'drop path': drop}
+        for size, drop in (('t', 0.4), ('s', 0.3), ('b', 0.4))
+    },
+    **{f'cascade_resnext101_{groups}x4d_3x': {'drop path': None} for groups in (32, 64)},
+}
+
+
+@pytest.mark.parametrize('name', [*CASCADES, *UPERNETS, *DINOS, *OWN])
+def test_every_known_setting(name):
+    cfg, stem = read(name), name.rpartition('/')[2]
+    known = {k: value for k, (_, value) in KNOWN[stem.split('_')[0]].items()}
+    epochs = stem.rpartition('_')[2]
+    if 'dino' in stem and epochs in STEPS:
+        known['epochs'], known['rate / 10 at'] = STEPS[epochs]
+    if '5scale' in stem:
+        known['checkpointing'] = False
+    known |= OTHERWISE.get(stem, {})
+    found = {k: read_it(cfg) for k, (read_it, _) in KNOWN[stem.split('_')[0]].items()}
+    assert found == known
+
+
+@pytest.mark.parametrize(
+    'name, rate',
+    [('cascade_convnext_t', 0.7), ('cascade_convnext_s', 0.7), ('cascade_convnext_b', 0.8)]
+    + [(f'upernet_convnext_{size}', 0.9) for size in 'tsb']
+    + [('cascade_fastervit_2_3x_lld', 0.9), ('upernet_fastervit_2_160k_lld', 0.9)],
+)
+def test_decay_from_layer_to_layer(name, rate):
+    (full,) = [
+        n for n in NAMES if n.rpartition('/')[2].startswith(name) and n[-3:] in ('own', 'lld')
+    ]
+    assert read(full).optim_wrapper.paramwise_cfg.layer_decay_rate == rate
+
+
+def test_the_two_forms_of_a_peer_are_the_same_network():
+    """On our recipe and by its own: but for drop path, the same model."""
+    for name in OWN:
+        own, ours = read(name).model, read(name.removesuffix('_own')).model
+        for model in (own, ours):
+            model.backbone.pop('drop_path_rate')
+            model.pop('test_cfg')
+        assert own == ours, name
 
 
 class Small(nn.Module):
@@ -105,7 +300,10 @@ def test_upernet_warms_up_for_1500_iterations_and_falls_in_a_straight_line():
     [
         ('detection/dino_4scale_fastervit_4_21k_224_12e', 12, 11),
         ('detection/dino_4scale_fastervit_4_21k_384_36e', 36, 30),
+        ('detection/dino_4scale_fastervit_4_21k_384_24e', 24, 18),
+        ('detection/dino_5scale_fastervit_4_21k_384_24e', 24, 18),
         ('detection/dino_5scale_fastervit_4_21k_384_36e', 36, 30),
+        ('detection/dino_5scale_fastervit_4_36e', 36, 11),
     ],
 )
 def test_dino_falls_once(name, epochs, falls):
@@ -113,15 +311,6 @@ def test_dino_falls_once(name, epochs, falls):
     assert lr_over_time(name, epochs, epoch=1) == pytest.approx(
         [1.0] * falls + [0.1] * (epochs - falls)
     )
-
-
-@pytest.mark.parametrize('name', [*CASCADES, *UPERNETS, *DINOS])
-def test_eight_gpus_of_two_images_make_the_base_batch(name):
-    cfg = read(name)
-    assert 8 * cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 16
-    # published: mixed precision for the first two families, full for DINO
-    assert (cfg.optim_wrapper.type == 'OptimWrapper') == (name in DINOS)
-    assert cfg.sync_bn == 'torch'
 
 
 @pytest.mark.parametrize('name', [n for n in NAMES if not n.endswith('_released')])
@@ -141,17 +330,6 @@ def test_a_red_pixel_is_normalised_as_for_imagenet(name):
     image = Preprocessor(**settings)(dict(inputs=[red]))['inputs'][0]
     expected = [(255 - 123.675) / 58.395, -116.28 / 57.12, -103.53 / 57.375]
     assert image[:, 0, 0].tolist() == pytest.approx(expected)
-
-
-def test_coco_trains_at_480_to_800_px_with_the_crop_of_detr():
-    cfg = read('detection/cascade_fastervit_2_3x')
-    plain, cropped = next(t for t in cfg.train_pipeline if t.type == 'RandomChoice').transforms
-    for resize in (plain[0], cropped[2]):
-        short, long = zip(*resize.scales, strict=True)
-        assert (min(short), max(short), set(long)) == (480, 800, {1333})
-    assert [s[0] for s in cropped[0].scales] == [400, 500, 600]
-    assert cropped[1].crop_size == (384, 600)
-    assert cfg.test_pipeline[1].scale == (1333, 800)
 
 
 def test_the_heads_are_the_published_ones():

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from fastervit_mm.data.drawn_shapes import write_shapes
+from fastervit_mm.data.drawn_shapes import OTHER_CLASSES, write_shapes
 from tests.data.folders import detector, fit, read, segmentor
 
 
@@ -154,7 +154,7 @@ PUBLISHED = [
 def test_the_size_of_the_demo():
     defaults = {n: p.default for n, p in inspect.signature(write_shapes).parameters.items()}
     assert {n: v for n, v in defaults.items() if v is not inspect.Parameter.empty} == dict(
-        train=400, val=60, size=192, seed=0
+        train=400, val=60, size=192, seed=0, classes=('circle', 'square', 'triangle')
     )
 
 
@@ -178,3 +178,19 @@ def test_another_one_is_written_over_it(change, tmp_path):
     fresh = files(tmp_path / 'fresh')
     written = files(tmp_path)
     assert all(written[name] == content for name, content in fresh.items())
+
+
+def test_other_classes_are_written_in_both_layouts(tmp_path):
+    write_shapes(tmp_path, train=2, val=1, size=64, classes=OTHER_CLASSES)
+    write_shapes(tmp_path, train=2, val=1, size=64, classes=OTHER_CLASSES)
+    assert json.loads((tmp_path / 'written.json').read_text())['classes'] == list(OTHER_CLASSES)
+    content = json.loads((tmp_path / 'coco/annotations/instances_train2017.json').read_text())
+    assert [c['name'] for c in content['categories']] == ['pentagon', 'star', 'spark']
+    corners = {1: 5, 2: 10, 3: 8}
+    for a in content['annotations']:
+        assert len(a['segmentation'][0]) == 2 * corners[a['category_id']]
+    names = (tmp_path / 'ade/classes.txt').read_text().split()
+    assert names == ['background', *OTHER_CLASSES]
+    labels = np.asarray(Image.open(tmp_path / 'ade/annotations/training/000000.png'))
+    found = {a['category_id'] + 1 for a in content['annotations'] if a['image_id'] == 1}
+    assert set(np.unique(labels)) == {1, *found}

@@ -49,6 +49,13 @@ def test_outlines_are_regular(label, corners):
     assert points[0] == pytest.approx(centre + 7 * np.array([math.cos(0.3), math.sin(0.3)]))
 
 
+@pytest.mark.parametrize('label, points', [('star', 5), ('spark', 4)])
+def test_a_star_has_inner_and_outer_corners(label, points):
+    centre = np.array([30.0, 40.0])
+    outer, inner = np.hypot(*(outline(label, centre, 10, 0.3) - centre).T).reshape(-1, 2).T
+    assert outer == pytest.approx(np.full(points, 10)) and inner == pytest.approx(4.5 + 0 * inner)
+
+
 def test_an_annotation_by_hand():
     """A rectangle of 4×3 px and its area, a triangle of 6 px²; rounded to hundredths."""
     corners = np.array([[1, 2], [5, 2], [5, 5], [1, 5]], float)

@@ -203,7 +203,7 @@ def test_auto_scale_lr(shapes, tmp_path):
     """Batches of 2 where the config's rate of 0.001 is for batches of 8."""
     options = (ONE_EPOCH, 'train_cfg.val_interval=9', 'param_scheduler=[]')
     output = train(shapes, tmp_path, *options, more=['--auto-scale-lr'])
-    assert 'Scaling the original LR by 0.25' in output
+    assert 'learning rate 0.00025: 0.001 of the config, for batches of 8' in output
     assert re.search(r'Epoch\(train\).* lr: 2\.5000e-04', output)
 
 

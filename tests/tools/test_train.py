@@ -67,7 +67,11 @@ def test_without_options_the_config_is_trained_as_it_is(train):
     assert cfg.model.backbone.init_cfg == dict(type='Pretrained')
     assert cfg.train_cfg.max_epochs == 10 and cfg.auto_scale_lr.enable is False
     assert cfg.visualizer.vis_backends == [dict(type='LocalVisBackend')]
-    assert 'warning' not in output and 'training for' not in output
+    assert 'warning' not in output
+    assert 'learning rate 0.001 (batches of 8, the config is for 8)' in output.splitlines()
+    # the schedule fits the four images: 10 iterations in all
+    assert 'training for 10 iterations; the log says how long it will take' in output.splitlines()
+    assert cfg.param_scheduler[0]['end'] == 2 and cfg.param_scheduler[1]['end'] == 10
 
 
 def test_the_command_is_recorded(train):
@@ -149,8 +153,59 @@ def test_mixed_precision(train):
     assert train('--amp')[0].count(said) == 1
 
 
-def test_the_learning_rate_is_scaled_by_the_runner(train):
-    assert train('--auto-scale-lr')[1].auto_scale_lr == dict(enable=True, base_batch_size=8)
+TWO = ('--cfg-options', 'train_dataloader.batch_size=2')
+
+
+@pytest.mark.parametrize(
+    'options, rate, base',
+    [
+        (TWO, 0.5e-3, 2),  # --data: the square root
+        ((*TWO, 'optim_wrapper.accumulative_counts=4'), 1e-3, 8),
+        (('--auto-scale-lr', *TWO), 0.25e-3, 2),
+        (('--auto-scale-lr', *TWO, 'optim_wrapper.accumulative_counts=2'), 0.5e-3, 4),
+        (('--auto-scale-lr', 'sqrt', *TWO), 0.5e-3, 2),
+        (('--auto-scale-lr', 'none', *TWO), 1e-3, 8),
+        ((*TWO, 'auto_scale_lr.enable=True'), 0.25e-3, 2),
+        ((*TWO, 'optim_wrapper.optimizer.lr=0.1'), 0.1, 8),  # given by hand
+    ],
+)
+def test_the_learning_rate_follows_the_batch(options, rate, base, train):
+    output, cfg = train(*options)
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(rate)
+    assert cfg.auto_scale_lr == dict(enable=False, base_batch_size=base)
+    said = [line for line in output.splitlines() if line.startswith('learning rate ')]
+    assert len(said) == ('optim_wrapper.optimizer.lr=0.1' not in options)
+
+
+def test_without_data_nothing_is_fitted(train, shapes):
+    """A config's own data: its recipe as it stands."""
+    train.config.write_text(
+        TOY + f'train_dataloader = dict(batch_size=2, dataset=dict('
+        f'data_root={str(shapes / "coco")!r}))\nval_cfg = None\n'
+    )
+    output, cfg = train(data=None)
+    assert cfg.optim_wrapper.optimizer.lr == 1e-3 and cfg.param_scheduler[0]['end'] == 50
+    assert 'learning rate' not in output and 'training for' not in output
+
+
+def test_own_photographs_are_trained_with_clipped_gradients(train, dogs):
+    unclipped = (
+        "optim_wrapper = dict(_delete_=True, type='OptimWrapper', "
+        "optimizer=dict(type='AdamW', lr=1e-3))\n"
+    )
+    train.config.write_text(TOY + unclipped)
+    output, cfg = train(data=dogs)
+    assert cfg.optim_wrapper.clip_grad == dict(max_norm=5.0)
+    assert 'gradients are clipped at a norm of 5' in output.splitlines()
+    output, cfg = train('--cfg-options', 'optim_wrapper.clip_grad=None', data=dogs)
+    assert cfg.optim_wrapper.clip_grad is None and 'clipped' not in output
+
+
+def test_options_have_the_last_word_over_the_fitted_schedule(train):
+    options = ('train_cfg.val_interval=3', 'param_scheduler.0.end=9', 'train_cfg.max_epochs=20')
+    _, cfg = train('--cfg-options', *options)
+    assert cfg.train_cfg == dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=3)
+    assert [s['end'] for s in cfg.param_scheduler] == [9, 20]
 
 
 def test_curves_for_tensorboard(train, monkeypatch):

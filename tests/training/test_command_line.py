@@ -21,7 +21,6 @@ from fastervit_mm.training.processes import say
 from fastervit_mm.training.runner import (
     has_checkpoint,
     request_amp,
-    request_auto_scale_lr,
     request_resume,
     request_tensorboard,
 )
@@ -245,15 +244,6 @@ def test_a_run_that_left_a_checkpoint(tmp_path):
     assert not has_checkpoint(str(tmp_path))
     (tmp_path / 'last_checkpoint').touch()
     assert has_checkpoint(str(tmp_path))
-
-
-def test_scaling_the_learning_rate():
-    cfg = Config(dict(auto_scale_lr=dict(enable=False, base_batch_size=16)))
-    request_auto_scale_lr(cfg)
-    assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=16)
-    for content in ({}, dict(auto_scale_lr=None), dict(auto_scale_lr=dict(enable=False))):
-        with pytest.raises(ArgumentError, match='^--auto-scale-lr needs auto_scale_lr.base_batch'):
-            request_auto_scale_lr(Config(content))
 
 
 def test_tensorboard_writes_beside_the_log(monkeypatch):

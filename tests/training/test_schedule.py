@@ -24,11 +24,11 @@ BY_EPOCH = dict(type='LinearLR', start_factor=0.01, begin=0, end=2)
         (STEPS, 1.0, 9, {}),
         (STEPS, 1 / 3, 9, dict(end=12, milestones=[9, 11])),
         (STEPS, 2.0, 9, dict(end=72, milestones=[54, 66])),
-        (STEPS, 1 / 18, 9, dict(end=2, milestones=[2])),  # 1.5 and 1.83
-        (STEPS, 1 / 36, 9, dict(end=1, milestones=[1])),
-        (STEPS, 1 / 100, 9, dict(end=1, milestones=[1])),  # 0.36, 0.27 and 0.33
+        (STEPS, 1 / 18, 9, dict(end=2, milestones=[1])),  # 1.5 and 1.83, before the end
+        (STEPS, 1 / 36, 9, dict(end=1, milestones=[])),
+        (STEPS, 1 / 100, 9, dict(end=1, milestones=[])),  # 0.36, 0.27 and 0.33
         (COSINE, 0.5, 9, dict(begin=3, end=6, T_max=3)),
-        (COSINE, 1 / 12, 9, dict(begin=1, end=1, T_max=1)),  # 0.5, 1 and 0.5
+        (COSINE, 1 / 12, 9, dict(begin=0, end=1, T_max=1)),  # 0.5, 1 and 0.5
         (dict(type='PolyLR', power=1.0, by_epoch=False, begin=0, end=40), 0.5, 9, dict(end=20)),
         (dict(type='ConstantLR', by_epoch=False), 0.5, 9, {}),
     ],
@@ -37,6 +37,31 @@ def test_a_scheduler_scaled_by_hand(scheduler, factor, limit, changes):
     before = dict(scheduler)
     assert scaled_scheduler(scheduler, factor, limit) == {**before, **changes}
     assert scheduler == before
+
+
+IN_ITERATIONS = {**STEPS, 'by_epoch': False}
+
+
+@pytest.mark.parametrize(
+    'scheduler, factor, expected',
+    [
+        (STEPS, 1 / 3, dict(STEPS, end=12, milestones=[9, 11])),
+        # 10 iterations an epoch: 75 % and 91.7 % of the training, whatever its length
+        (STEPS, 1 / 12, dict(IN_ITERATIONS, end=30, milestones=[22, 27])),
+        (STEPS, 1 / 18, dict(IN_ITERATIONS, end=20, milestones=[15, 18])),
+        (STEPS, 1 / 36, dict(IN_ITERATIONS, end=10, milestones=[8, 9])),
+        (STEPS, 1 / 6, dict(IN_ITERATIONS, end=60, milestones=[45, 55])),  # not 4 and 6
+        (dict(STEPS, milestones=[11], end=12), 0.5, dict(IN_ITERATIONS, end=60, milestones=[55])),
+        (COSINE, 1 / 12, dict(COSINE, by_epoch=False, begin=5, end=10, T_max=5)),
+        (
+            dict(COSINE, convert_to_iter_based=True),
+            1 / 12,
+            dict(COSINE, by_epoch=False, begin=5, end=10, T_max=5),
+        ),
+    ],
+)
+def test_where_epochs_are_too_coarse_iterations_count(scheduler, factor, expected):
+    assert scaled_scheduler(scheduler, factor, 9, per_epoch=10) == expected
 
 
 def by_epochs(epochs=36, batch=2, val_interval=1, **more):
@@ -81,11 +106,7 @@ def by_iterations(iters=160000, batch=4, val_interval=16000):
         (10, None, 60, 60, 12, 6, 12, [9, 11]),
         (10, None, 56, 60, 12, 6, 12, [9, 11]),  # whole epochs
         (10, None, 61, 65, 13, 6, 13, [10, 12]),  # 9.75, 11.9
-        (10, 1, None, 5, 1, 2, 1, [1]),  # a warm-up of one iteration would never end
         (2000, 36, None, 36000, 36, 1000, 36, [27, 33]),
-        (2000, 3, None, 3000, 3, 300, 3, [2, 3]),  # 2.25 and 2.75
-        (1, 1, None, 1, 1, 2, 1, [1]),
-        (0, 2, None, 2, 2, 2, 2, [2]),  # 1.5 and 1.83
         (10, None, None, 180, 36, 18, 36, [27, 33]),
     ],
 )
@@ -95,8 +116,79 @@ def test_epochs_by_hand(images, epochs, iters, total, length, warm_up, end, mile
     assert cfg.train_cfg == dict(max_epochs=length, val_interval=1)
     linear, steps = cfg.param_scheduler
     assert (linear['begin'], linear['end'], linear['start_factor']) == (0, warm_up, 0.001)
+    assert steps['by_epoch'] is True
     assert (steps['begin'], steps['end'], steps['milestones']) == (0, end, milestones)
     assert cfg.default_hooks.checkpoint.interval == 5  # in epochs: as it was
+
+
+@pytest.mark.parametrize(
+    'images, epochs, total, warm_up, milestones',
+    [
+        (10, 1, 5, 2, [4]),  # 3.75 and 4.58, before the end; a warm-up of 1 would never end
+        (2000, 3, 3000, 300, [2250, 2750]),
+        (0, 2, 2, 2, [1]),
+        (1, 1, 1, 2, []),  # no room
+    ],
+)
+def test_few_epochs_by_hand(images, epochs, total, warm_up, milestones):
+    """Drops at 75 % and 92 % of the iterations."""
+    cfg = by_epochs()
+    assert fit_schedule(cfg, images, epochs, None) == total
+    assert cfg.train_cfg == dict(max_epochs=epochs, val_interval=1)
+    linear, steps = cfg.param_scheduler
+    assert linear['end'] == warm_up
+    assert steps['by_epoch'] is False
+    assert (steps['begin'], steps['end'], steps['milestones']) == (0, total, milestones)
+
+
+@pytest.mark.parametrize('epochs', [*range(1, 41), 100])
+@pytest.mark.parametrize('images', [3, 50, 777])
+def test_drops_are_kept_and_none_is_the_end(epochs, images):
+    """Both of them, at their share of the training, at any length."""
+    cfg = by_epochs()
+    total = fit_schedule(cfg, images, epochs, None)
+    warm_up, steps = cfg.param_scheduler
+    assert warm_up['end'] <= max(2, 0.1 * total + 0.5)
+    unit = 1 if not steps['by_epoch'] else total / epochs
+    end = steps['end'] * unit
+    drops = [m * unit for m in steps['milestones']]
+    assert end == total and all(d < end for d in drops)
+    if total > 12:
+        first, second = drops
+        assert abs(first - 0.75 * total) <= unit / 2 and first < second
+        assert abs(second - 33 / 36 * total) <= unit / 2 + 0.5
+
+
+@pytest.mark.parametrize('epochs, length', [(None, 3), (6, 6)])
+def test_a_schedule_that_does_not_fit_the_length_is_fitted(epochs, length):
+    """--cfg-options train_cfg.max_epochs=3 leaves a schedule of 36."""
+    cfg = by_epochs(epochs=3)
+    assert fit_schedule(cfg, 2000, epochs, None) == 1000 * length
+    assert cfg.param_scheduler[1]['milestones'] == [750 * length, round(11000 * length / 12)]
+
+
+def test_a_schedule_that_does_not_say_where_it_ends():
+    """mmengine's own default is the end of the training."""
+    cfg = by_epochs(epochs=12)
+    cfg.param_scheduler = [dict(type='MultiStepLR', milestones=[8, 11])]
+    fit_schedule(cfg, 100, 24, None)
+    assert cfg.param_scheduler == [dict(type='MultiStepLR', milestones=[16, 22], end=24)]
+    cfg = by_epochs(epochs=6)  # shortened by hand: the milestones tell of 12
+    cfg.param_scheduler = [dict(type='MultiStepLR', milestones=[8, 11])]
+    fit_schedule(cfg, 100, None, None)
+    assert cfg.param_scheduler[0]['end'] == 300
+    assert cfg.param_scheduler[0]['milestones'] == [200, 275]
+
+
+def test_a_scheduler_in_the_other_unit_is_fitted_too():
+    """A decay of 90000 iterations in a training of epochs."""
+    cfg = by_epochs()
+    cfg.param_scheduler = [
+        dict(type='LinearLR', by_epoch=False, begin=0, end=500),
+        dict(type='PolyLR', by_epoch=False, begin=500, end=90000),
+    ]
+    assert fit_schedule(cfg, 50, 4, None) == 100
+    assert [(s['begin'], s['end']) for s in cfg.param_scheduler] == [(0, 10), (10, 100)]
 
 
 @pytest.mark.parametrize(
@@ -104,11 +196,13 @@ def test_epochs_by_hand(images, epochs, iters, total, length, warm_up, end, mile
     [
         # 10 images in batches of 4: 3 iterations an epoch
         (10, None, 320000, 320000, 1500, 1500, 16000),
-        (10, None, 16000, 16000, 1500, 1500, 16000),
-        (10, None, 8000, 8000, 800, 800, 8000),
-        (10, None, 1000, 1000, 100, 100, 1000),
-        (10, 100, None, 300, 30, 30, 300),
-        (8, 100, None, 200, 20, 20, 200),
+        (10, None, None, 160000, 1500, 1500, 16000),
+        (10, None, 16000, 16000, 1500, 1500, 1600),
+        (10, None, 8000, 8000, 800, 800, 800),
+        (10, None, 1000, 1000, 100, 100, 100),
+        (10, 100, None, 300, 30, 30, 30),
+        (8, 100, None, 200, 20, 20, 20),
+        (10, None, 55, 55, 6, 6, 10),  # not more often than every ten iterations
         (10, None, 3, 3, 2, 2, 3),
         (10, None, 2, 2, 2, 1, 2),  # the decay has an iteration at least
         (10, None, 1, 1, 2, 0, 1),
@@ -146,7 +240,11 @@ def test_a_short_training_keeps_frequent_checkpoints():
     cfg = by_iterations(val_interval=10)
     cfg.default_hooks.checkpoint.interval = 20
     fit_schedule(cfg, 10, None, 100)
-    assert cfg.train_cfg.val_interval == 10 and cfg.default_hooks.checkpoint.interval == 20
+    assert cfg.train_cfg.val_interval == cfg.default_hooks.checkpoint.interval == 10
+    cfg = by_iterations(val_interval=7)
+    cfg.default_hooks.checkpoint.interval = 3
+    fit_schedule(cfg, 10, None, 100)
+    assert cfg.train_cfg.val_interval == 7 and cfg.default_hooks.checkpoint.interval == 3
 
 
 @pytest.mark.parametrize(
@@ -191,9 +289,9 @@ def test_a_decay_begins_where_the_warm_up_ends():
     in_epochs = dict(type='MultiStepLR', begin=20, end=100)
     assert decays(warm_up, late) == [(0, 5), (5, 50)]
     assert decays(warm_up, from_the_start, without_begin) == [(0, 5), (0, 50), (None, 50)]
-    assert decays(warm_up, in_epochs) == [(0, 5), (10, 50)]
+    assert decays(warm_up, in_epochs) == [(0, 5), (3, 17)]  # 3 iterations an epoch
     assert decays(late) == [(10, 50)]  # no warm-up: scaled
-    assert decays(dict(type='LinearLR', begin=0, end=30), late) == [(0, 15), (10, 50)]
+    assert decays(dict(type='LinearLR', begin=0, end=30), late) == [(0, 30), (10, 50)]  # epochs
     second = dict(type='LinearLR', by_epoch=False, begin=0, end=3)
     assert decays(warm_up, second, late) == [(0, 5), (0, 3), (5, 50)]  # the first one's end
 

@@ -1,10 +1,11 @@
-# Cascade Mask R-CNN (arXiv 1906.09756) on an FPN: three stages of 4conv1fc box heads with GIoU,
-# one FCN mask head each, as in the FasterViT paper (arXiv 2306.06189).
+# Cascade Mask R-CNN (arXiv 1906.09756) on an FPN. What is not mmdet's own Cascade Mask R-CNN is that of
+# the FasterViT paper (arXiv 2306.06189), equal to the 3x recipe of Swin (arXiv 2103.14030) and ConvNeXt
+# (arXiv 2201.03545): three stages of 4conv1fc box heads with SyncBN, decoded boxes, GIoU of weight 10.
 #
-# BatchNorm: written as plain BN. `sync_bn = 'torch'` (below) makes mmengine turn every BN of the
-# model, the backbone's too, into SyncBN when training is distributed on GPUs; one GPU and a CPU
-# keep BN. tools/train.py drops `sync_bn` for a distributed run on CPUs, which SyncBN refuses.
-sync_bn = 'torch'
+# BatchNorm: that of the heads is synchronised between GPUs, that of the backbone is not, as in the
+# authors' later configs. The one switch: `sync_bn='torch'` synchronises the backbone's too. Without
+# several GPUs SyncBN works as BN (docs/recipes.md).
+sync_bn = None
 # before mmdet's models: mmcv's operators may have to come from it (docs/operators.md)
 custom_imports = dict(imports=['fastervit_mm'], allow_failed_imports=False)
 
@@ -51,7 +52,7 @@ model = dict(
                 fc_out_channels=1024,
                 roi_feat_size=7,
                 num_classes=80,
-                norm_cfg=dict(type='BN', requires_grad=True),
+                norm_cfg=dict(type='SyncBN', requires_grad=True),
                 bbox_coder=dict(
                     type='DeltaXYWHBBoxCoder', target_means=[0.0] * 4, target_stds=stds
                 ),

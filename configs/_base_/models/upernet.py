@@ -1,12 +1,12 @@
-# UperNet (arXiv 1807.10221): pyramid pooling 1, 2, 3, 6, 512 channels, FCN auxiliary head on stage 2.
+# UperNet (arXiv 1807.10221) as in the FasterViT paper (arXiv 2306.06189), equal to Swin's and ConvNeXt's:
+# pyramid pooling 1, 2, 3, 6, 512 channels, FCN auxiliary head on stage 2 of weight 0.4.
 #
-# BatchNorm is written as plain BN; `sync_bn = 'torch'` makes mmengine synchronise every BN of the
-# model, the backbone's too, when training is distributed on GPUs. tools/train.py drops it for a
-# distributed run on CPUs, which SyncBN refuses.
-sync_bn = 'torch'
+# BatchNorm: as in cascade_mask_rcnn_fpn.py, synchronised in the heads only; `sync_bn='torch'`
+# synchronises the backbone's too.
+sync_bn = None
 # before mmseg's models: mmcv's operators may have to come from it (docs/operators.md)
 custom_imports = dict(imports=['fastervit_mm'], allow_failed_imports=False)
-norm_cfg = dict(type='BN', requires_grad=True)
+norm_cfg = dict(type='SyncBN', requires_grad=True)
 
 model = dict(
     type='EncoderDecoder',

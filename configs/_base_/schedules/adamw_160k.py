@@ -1,4 +1,6 @@
 # 160k iterations at batch 16 (8 GPUs x 2), AdamW, linear decay, warm-up 1500, mixed precision.
+# Source: FasterViT paper (arXiv 2306.06189), equal to Swin's UperNet recipe. No weight decay for norms,
+# decay for everything else (docs/recipes.md has the table).
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=160000, val_interval=16000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

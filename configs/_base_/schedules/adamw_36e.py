@@ -1,4 +1,6 @@
 # The 3x schedule: 36 epochs at batch 16 (8 GPUs x 2), AdamW, lr / 10 at 27 and 33, mixed precision.
+# Source: FasterViT paper (arXiv 2306.06189), equal to Swin's 3x recipe. No weight decay for norms, decay
+# for everything else (docs/recipes.md has the table).
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=36, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

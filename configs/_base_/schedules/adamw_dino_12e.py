@@ -1,4 +1,5 @@
 # 12 epochs at batch 16 (8 GPUs x 2), AdamW, backbone at a tenth of the rate, lr / 10 at 11, fp32.
+# Source: the authors' config of the released detector, equal to published DINO's (arXiv 2203.03605).
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=12, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -1,5 +1,5 @@
-# Peer: Cascade Mask R-CNN with ConvNeXt-T, our heads, pipeline and schedule, batch 16
-# (8 GPUs x 2).
+# Peer: Cascade Mask R-CNN with ConvNeXt-T, batch 16 (8 GPUs x 2), COCO. Our heads, pipeline and schedule,
+# not its own recipe (cascade_convnext_t_3x_own.py).
 _base_ = '../cascade_fastervit_0_3x.py'
 model = dict(
     backbone=dict(

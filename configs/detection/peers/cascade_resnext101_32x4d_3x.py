@@ -1,5 +1,5 @@
-# Peer: Cascade Mask R-CNN with ResNeXt-101 32x4d, our heads, pipeline and schedule, batch 16
-# (8 GPUs x 2).
+# Peer: Cascade Mask R-CNN with ResNeXt-101 32x4d, batch 16 (8 GPUs x 2), COCO. Our heads, pipeline and schedule,
+# not its own recipe.
 _base_ = '../cascade_fastervit_0_3x.py'
 model = dict(
     backbone=dict(

@@ -1,4 +1,5 @@
-# Peer: Cascade Mask R-CNN with Swin-B, our heads, pipeline and schedule, batch 16 (8 GPUs x 2).
+# Peer: Cascade Mask R-CNN with Swin-B, batch 16 (8 GPUs x 2), COCO. Our heads, pipeline and schedule,
+# not its own recipe (cascade_swin_b_3x_own.py).
 _base_ = '../cascade_fastervit_0_3x.py'
 model = dict(
     backbone=dict(
@@ -8,7 +9,7 @@ model = dict(
         depths=(2, 2, 18, 2),
         num_heads=(4, 8, 16, 32),
         window_size=7,
-        drop_path_rate=0.5,
+        drop_path_rate=0.2,
         out_indices=(0, 1, 2, 3),
         convert_weights=True,
         init_cfg=dict(

@@ -1,4 +1,5 @@
-# Peer: Cascade Mask R-CNN with Swin-T, our heads, pipeline and schedule, batch 16 (8 GPUs x 2).
+# Peer: Cascade Mask R-CNN with Swin-T, batch 16 (8 GPUs x 2), COCO. Our heads, pipeline and schedule,
+# not its own recipe (cascade_swin_t_3x_own.py).
 _base_ = '../cascade_fastervit_0_3x.py'
 model = dict(
     backbone=dict(

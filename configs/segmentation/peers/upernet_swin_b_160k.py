@@ -1,4 +1,5 @@
-# Peer: UperNet with Swin-B, our head, pipeline and schedule, batch 16 (8 GPUs x 2), ADE20K.
+# Peer: UperNet with Swin-B, batch 16 (8 GPUs x 2), ADE20K. Our head, pipeline and schedule, not its own
+# recipe (upernet_swin_b_160k_own.py).
 _base_ = '../upernet_fastervit_0_160k.py'
 model = dict(
     backbone=dict(
@@ -8,7 +9,7 @@ model = dict(
         depths=(2, 2, 18, 2),
         num_heads=(4, 8, 16, 32),
         window_size=7,
-        drop_path_rate=0.5,
+        drop_path_rate=0.2,
         out_indices=(0, 1, 2, 3),
         init_cfg=dict(
             type='Pretrained',

@@ -1,4 +1,5 @@
-# Peer: UperNet with Swin-T, our head, pipeline and schedule, batch 16 (8 GPUs x 2), ADE20K.
+# Peer: UperNet with Swin-T, batch 16 (8 GPUs x 2), ADE20K. Our head, pipeline and schedule, not its own
+# recipe (upernet_swin_t_160k_own.py).
 _base_ = '../upernet_fastervit_0_160k.py'
 model = dict(
     backbone=dict(

@@ -16,24 +16,29 @@ COCO_SCALES = [
     (768, 1333),
     (800, 1333),
 ]
-BEFORE_THE_CROP = [(400, 4200), (500, 4200), (600, 4200)]
-CROP_OF_DETR = [
-    {'type': 'RandomChoiceResize', 'scales': BEFORE_THE_CROP, 'keep_ratio': True},
-    {
-        'type': 'RandomCrop',
-        'crop_type': 'absolute_range',
-        'crop_size': (384, 600),
-        'allow_negative_crop': True,
-    },
-    {'type': 'RandomChoiceResize', 'scales': COCO_SCALES, 'keep_ratio': True},
-]
-RESIZED_WITH_OR_WITHOUT_CROP = {
-    'type': 'RandomChoice',  # each with a probability of one half
-    'transforms': [
-        [{'type': 'RandomChoiceResize', 'scales': COCO_SCALES, 'keep_ratio': True}],
-        CROP_OF_DETR,
-    ],
-}
+
+
+def resized_with_or_without_crop(before: list[tuple[int, int]]) -> dict:
+    """Args: before: scales before the crop."""
+    crop = [
+        {'type': 'RandomChoiceResize', 'scales': before, 'keep_ratio': True},
+        {
+            'type': 'RandomCrop',
+            'crop_type': 'absolute_range',
+            'crop_size': (384, 600),
+            'allow_negative_crop': True,
+        },
+        {'type': 'RandomChoiceResize', 'scales': COCO_SCALES, 'keep_ratio': True},
+    ]
+    return {
+        'type': 'RandomChoice',  # each with a probability of one half
+        'transforms': [
+            [{'type': 'RandomChoiceResize', 'scales': COCO_SCALES, 'keep_ratio': True}],
+            crop,
+        ],
+    }
+
+
 COCO_META = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 COCO_META_FLIPPED = (
     'img_id',
@@ -49,8 +54,7 @@ COCO_MASKS_TRAIN = [
     {'type': 'LoadImageFromFile', 'backend_args': None},
     {'type': 'LoadAnnotations', 'with_bbox': True, 'with_mask': True},
     {'type': 'RandomFlip', 'prob': 0.5},
-    RESIZED_WITH_OR_WITHOUT_CROP,
-    {'type': 'FilterAnnotations', 'min_gt_bbox_wh': (0.01, 0.01)},
+    resized_with_or_without_crop([(400, 1333), (500, 1333), (600, 1333)]),
     {'type': 'PackDetInputs'},
 ]
 COCO_MASKS_TEST = [
@@ -130,7 +134,7 @@ COCO_BOXES_TRAIN = [
     {'type': 'LoadImageFromFile'},
     {'type': 'LoadAnnotations', 'with_bbox': True},
     {'type': 'RandomFlip', 'prob': 0.5},
-    RESIZED_WITH_OR_WITHOUT_CROP,
+    resized_with_or_without_crop([(400, 4200), (500, 4200), (600, 4200)]),
     {'type': 'PackDetInputs'},
 ]
 COCO_BOXES_TEST = [

@@ -23,12 +23,12 @@ CASCADE_3X = joined(CASCADE, COCO_INSTANCE, THREE_TIMES, DETECTION_RUNTIME)
 DINO_12E = joined(DINO, COCO_DETECTION, TWELVE_EPOCHS, DETECTION_RUNTIME)
 
 
-def cascade(arch: str, *, drop_path: float) -> dict:
+def cascade(arch: str) -> dict:
     return changed(
         CASCADE_3X,
         {
             'model.backbone.arch': arch,
-            'model.backbone.drop_path_rate': drop_path,
+            'model.backbone.drop_path_rate': 0.2,
             'model.backbone.init_cfg': pretrained(),
             'model.neck.in_channels': channels(arch),
         },
@@ -46,7 +46,7 @@ def peer_swin(size: tuple, *, drop_path: float, weights: str) -> dict:
 
 
 def dino_4scale(arch: str) -> dict:
-    """Strides 8, 16 and 32, and one level that the neck adds; no drop path of its own."""
+    """Strides 8, 16 and 32, and one level that the neck adds; as the base has it."""
     return changed(
         DINO_12E,
         {
@@ -64,6 +64,7 @@ def dino_5scale(arch: str) -> dict:
         {
             'model.num_feature_levels': 5,
             'model.backbone.out_indices': (0, 1, 2, 3),
+            'model.backbone.with_cp': False,
             'model.neck.in_channels': channels(arch),
             'model.neck.num_outs': 5,
             'model.encoder.layer_cfg.self_attn_cfg.num_levels': 5,
@@ -119,24 +120,52 @@ LAYER_DECAY = {
     'optim_wrapper.constructor': 'fastervit_mm.LayerDecayOptimWrapperConstructor',
     'optim_wrapper.paramwise_cfg.layer_decay_rate': 0.9,
 }
-# the backbone as the released detector was trained; its weights come from the converter
+# the backbone as the released detector was trained
 RELEASED = {
     'model.backbone.position_unit': 'token_count',
     'model.backbone.pad_all_stages': True,
     'model.backbone.out_norm': 'bn',
+}
+FINETUNE = {
     'model.backbone.init_cfg': None,
+    'default_hooks.checkpoint.max_keep_ckpts': 1,
+}
+# what Swin's and ConvNeXt's own recipes change
+OWN_SWIN = {
+    'optim_wrapper.paramwise_cfg': {
+        'custom_keys': {
+            'absolute_pos_embed': {'decay_mult': 0.0},
+            'relative_position_bias_table': {'decay_mult': 0.0},
+            'norm': {'decay_mult': 0.0},
+        }
+    },
 }
 
+
+def own_convnext(*, drop_path: float, decay: float) -> dict:
+    return {
+        'model.backbone.drop_path_rate': drop_path,
+        'optim_wrapper.optimizer.lr': 0.0002,
+        'optim_wrapper.constructor': 'fastervit_mm.LayerDecayOptimWrapperConstructor',
+        'optim_wrapper.paramwise_cfg': {
+            'norm_decay_mult': 0.0,
+            'layer_decay_rate': decay,
+            'bias_decay_mult': 0.0,
+            'flat_decay_mult': 0.0,
+        },
+    }
+
+
 CONFIGS = {
-    'cascade_fastervit_0_3x': cascade('fastervit_0', drop_path=0.2),
-    'cascade_fastervit_1_3x': cascade('fastervit_1', drop_path=0.2),
-    'cascade_fastervit_2_3x': cascade('fastervit_2', drop_path=0.2),
-    'cascade_fastervit_3_3x': cascade('fastervit_3', drop_path=0.3),
-    'cascade_fastervit_4_3x': cascade('fastervit_4', drop_path=0.5),
-    'cascade_fastervit_4_21k_224_3x': cascade('fastervit_4_21k_224', drop_path=0.5),
-    'cascade_fastervit_4_21k_384_3x': cascade('fastervit_4_21k_384', drop_path=0.5),
-    'cascade_fastervit_2_3x_lld': changed(cascade('fastervit_2', drop_path=0.2), LAYER_DECAY),
-    'cascade_fastervit_2_lsj': changed(cascade('fastervit_2', drop_path=0.2), LARGE_SCALE_JITTER),
+    'cascade_fastervit_0_3x': cascade('fastervit_0'),
+    'cascade_fastervit_1_3x': cascade('fastervit_1'),
+    'cascade_fastervit_2_3x': cascade('fastervit_2'),
+    'cascade_fastervit_3_3x': cascade('fastervit_3'),
+    'cascade_fastervit_4_3x': cascade('fastervit_4'),
+    'cascade_fastervit_4_21k_224_3x': cascade('fastervit_4_21k_224'),
+    'cascade_fastervit_4_21k_384_3x': cascade('fastervit_4_21k_384'),
+    'cascade_fastervit_2_3x_lld': changed(cascade('fastervit_2'), LAYER_DECAY),
+    'cascade_fastervit_2_lsj': changed(cascade('fastervit_2'), LARGE_SCALE_JITTER),
     'cascade_fastervit_shapes': shapes.CASCADE_SHAPES,
     'dino_4scale_fastervit_0_12e': dino_4scale('fastervit_0'),
     'dino_4scale_fastervit_1_12e': dino_4scale('fastervit_1'),
@@ -147,7 +176,7 @@ CONFIGS = {
     'dino_4scale_fastervit_4_21k_384_12e': dino_4scale('fastervit_4_21k_384'),
     'dino_4scale_fastervit_4_21k_512_12e': dino_4scale('fastervit_4_21k_512'),
     'dino_4scale_fastervit_4_21k_384_24e': longer(
-        dino_4scale('fastervit_4_21k_384'), epochs=24, milestone=20
+        dino_4scale('fastervit_4_21k_384'), epochs=24, milestone=18
     ),
     'dino_4scale_fastervit_4_21k_384_36e': longer(
         dino_4scale('fastervit_4_21k_384'), epochs=36, milestone=30
@@ -155,19 +184,23 @@ CONFIGS = {
     'dino_4scale_fastervit_4_21k_224_12e_released': changed(
         dino_4scale('fastervit_4_21k_224'), RELEASED
     ),
+    'dino_4scale_fastervit_4_21k_224_finetune': changed(
+        dino_4scale('fastervit_4_21k_224'), RELEASED | FINETUNE
+    ),
     'dino_5scale_fastervit_4_12e': dino_5scale('fastervit_4'),
+    'dino_5scale_fastervit_4_36e': longer(dino_5scale('fastervit_4'), epochs=36, milestone=11),
     'dino_5scale_fastervit_4_21k_224_12e': dino_5scale('fastervit_4_21k_224'),
     'dino_5scale_fastervit_4_21k_384_12e': dino_5scale('fastervit_4_21k_384'),
     'dino_5scale_fastervit_4_21k_512_12e': dino_5scale('fastervit_4_21k_512'),
     'dino_5scale_fastervit_4_21k_384_24e': longer(
-        dino_5scale('fastervit_4_21k_384'), epochs=24, milestone=20
+        dino_5scale('fastervit_4_21k_384'), epochs=24, milestone=18
     ),
     'dino_5scale_fastervit_4_21k_384_36e': longer(
         dino_5scale('fastervit_4_21k_384'), epochs=36, milestone=30
     ),
     'peers/cascade_convnext_t_3x': peer(convnext('tiny', drop_path=0.2), CHANNELS_OF_96),
-    'peers/cascade_convnext_s_3x': peer(convnext('small', drop_path=0.3), CHANNELS_OF_96),
-    'peers/cascade_convnext_b_3x': peer(convnext('base', drop_path=0.5), CHANNELS_OF_128),
+    'peers/cascade_convnext_s_3x': peer(convnext('small', drop_path=0.2), CHANNELS_OF_96),
+    'peers/cascade_convnext_b_3x': peer(convnext('base', drop_path=0.2), CHANNELS_OF_128),
     'peers/cascade_resnext101_32x4d_3x': peer(resnext101(32), CHANNELS_OF_RESNEXT),
     'peers/cascade_resnext101_64x4d_3x': peer(resnext101(64), CHANNELS_OF_RESNEXT),
     'peers/cascade_swin_t_3x': peer(
@@ -175,12 +208,22 @@ CONFIGS = {
         CHANNELS_OF_96,
     ),
     'peers/cascade_swin_s_3x': peer(
-        peer_swin(SWIN_S, drop_path=0.3, weights='swin_small_patch4_window7_224.pth'),
+        peer_swin(SWIN_S, drop_path=0.2, weights='swin_small_patch4_window7_224.pth'),
         CHANNELS_OF_96,
     ),
     'peers/cascade_swin_b_3x': peer(
-        peer_swin(SWIN_B, drop_path=0.5, weights='swin_base_patch4_window7_224.pth'),
+        peer_swin(SWIN_B, drop_path=0.2, weights='swin_base_patch4_window7_224.pth'),
         CHANNELS_OF_128,
     ),
 }
+for size, drop_path in (('t', 0.2), ('s', 0.2), ('b', 0.3)):
+    CONFIGS[f'peers/cascade_swin_{size}_3x_own'] = changed(
+        CONFIGS[f'peers/cascade_swin_{size}_3x'],
+        OWN_SWIN | {'model.backbone.drop_path_rate': drop_path},
+    )
+for size, drop_path, decay in (('t', 0.4, 0.7), ('s', 0.6, 0.7), ('b', 0.7, 0.8)):
+    CONFIGS[f'peers/cascade_convnext_{size}_3x_own'] = changed(
+        CONFIGS[f'peers/cascade_convnext_{size}_3x'],
+        own_convnext(drop_path=drop_path, decay=decay),
+    )
 CONFIGS = {f'detection/{name}': config for name, config in CONFIGS.items()}

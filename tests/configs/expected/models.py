@@ -16,7 +16,7 @@ def box_head(*, stds: list[float]) -> dict:
         'fc_out_channels': 1024,
         'roi_feat_size': 7,
         'num_classes': 80,
-        'norm_cfg': {'type': 'BN', 'requires_grad': True},
+        'norm_cfg': {'type': 'SyncBN', 'requires_grad': True},
         'bbox_coder': {
             'type': 'DeltaXYWHBBoxCoder',
             'target_means': [0.0, 0.0, 0.0, 0.0],
@@ -63,7 +63,7 @@ def regions(*, size: int) -> dict:
 
 
 CASCADE = {
-    'sync_bn': 'torch',
+    'sync_bn': None,
     'custom_imports': {'imports': ['fastervit_mm'], 'allow_failed_imports': False},
     'model': {
         'type': 'CascadeRCNN',
@@ -176,7 +176,7 @@ CASCADE = {
 
 FEED_FORWARD = {'embed_dims': 256, 'feedforward_channels': 2048, 'ffn_drop': 0.0}
 DINO = {
-    'sync_bn': 'torch',
+    'sync_bn': None,
     'custom_imports': {'imports': ['fastervit_mm.models.dino'], 'allow_failed_imports': False},
     'model': {
         'type': 'fastervit_mm.DINO',
@@ -194,6 +194,7 @@ DINO = {
         'backbone': {
             'type': 'fastervit_mm.FasterViT',
             'out_indices': (1, 2, 3),
+            'drop_path_rate': 0.1,
             'with_cp': True,
         },
         'neck': {
@@ -245,7 +246,7 @@ DINO = {
         },
         'dn_cfg': {
             'label_noise_scale': 0.5,
-            'box_noise_scale': 1.0,
+            'box_noise_scale': 0.4,
             'group_cfg': {'dynamic': True, 'num_groups': None, 'num_dn_queries': 100},
         },
         'train_cfg': {
@@ -267,9 +268,9 @@ DINO = {
 }
 
 UPERNET = {
-    'sync_bn': 'torch',
+    'sync_bn': None,
     'custom_imports': {'imports': ['fastervit_mm'], 'allow_failed_imports': False},
-    'norm_cfg': {'type': 'BN', 'requires_grad': True},
+    'norm_cfg': {'type': 'SyncBN', 'requires_grad': True},
     'model': {
         'type': 'EncoderDecoder',
         'data_preprocessor': {
@@ -290,7 +291,7 @@ UPERNET = {
             'channels': 512,
             'dropout_ratio': 0.1,
             'num_classes': 150,
-            'norm_cfg': {'type': 'BN', 'requires_grad': True},
+            'norm_cfg': {'type': 'SyncBN', 'requires_grad': True},
             'align_corners': False,
             'loss_decode': {'type': 'CrossEntropyLoss', 'use_sigmoid': False, 'loss_weight': 1.0},
         },
@@ -303,7 +304,7 @@ UPERNET = {
             'concat_input': False,
             'dropout_ratio': 0.1,
             'num_classes': 150,
-            'norm_cfg': {'type': 'BN', 'requires_grad': True},
+            'norm_cfg': {'type': 'SyncBN', 'requires_grad': True},
             'align_corners': False,
             'loss_decode': {'type': 'CrossEntropyLoss', 'use_sigmoid': False, 'loss_weight': 0.4},
         },

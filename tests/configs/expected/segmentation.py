@@ -28,12 +28,12 @@ def heads(widths: list[int]) -> dict:
     }
 
 
-def upernet(arch: str, *, drop_path: float) -> dict:
+def upernet(arch: str) -> dict:
     return changed(
         UPERNET_160K,
         {
             'model.backbone.arch': arch,
-            'model.backbone.drop_path_rate': drop_path,
+            'model.backbone.drop_path_rate': 0.2,
             'model.backbone.init_cfg': pretrained(),
             **heads(channels(arch)),
         },
@@ -64,23 +64,19 @@ LAYER_DECAY = {
 }
 
 CONFIGS = {
-    'upernet_fastervit_0_160k': upernet('fastervit_0', drop_path=0.2),
-    'upernet_fastervit_1_160k': upernet('fastervit_1', drop_path=0.2),
-    'upernet_fastervit_2_160k': upernet('fastervit_2', drop_path=0.2),
-    'upernet_fastervit_3_160k': upernet('fastervit_3', drop_path=0.3),
-    'upernet_fastervit_4_160k': upernet('fastervit_4', drop_path=0.5),
-    'upernet_fastervit_4_21k_224_160k': upernet('fastervit_4_21k_224', drop_path=0.5),
-    'upernet_fastervit_4_21k_384_160k': changed(
-        upernet('fastervit_4_21k_384', drop_path=0.5), CROPS_OF_640
-    ),
-    'upernet_fastervit_4_21k_512_160k': changed(
-        upernet('fastervit_4_21k_512', drop_path=0.5), CROPS_OF_640
-    ),
-    'upernet_fastervit_2_160k_lld': changed(upernet('fastervit_2', drop_path=0.2), LAYER_DECAY),
+    'upernet_fastervit_0_160k': upernet('fastervit_0'),
+    'upernet_fastervit_1_160k': upernet('fastervit_1'),
+    'upernet_fastervit_2_160k': upernet('fastervit_2'),
+    'upernet_fastervit_3_160k': upernet('fastervit_3'),
+    'upernet_fastervit_4_160k': upernet('fastervit_4'),
+    'upernet_fastervit_4_21k_224_160k': upernet('fastervit_4_21k_224'),
+    'upernet_fastervit_4_21k_384_160k': changed(upernet('fastervit_4_21k_384'), CROPS_OF_640),
+    'upernet_fastervit_4_21k_512_160k': changed(upernet('fastervit_4_21k_512'), CROPS_OF_640),
+    'upernet_fastervit_2_160k_lld': changed(upernet('fastervit_2'), LAYER_DECAY),
     'upernet_fastervit_shapes': shapes.UPERNET_SHAPES,
     'peers/upernet_convnext_t_160k': peer(convnext('tiny', drop_path=0.2), CHANNELS_OF_96),
-    'peers/upernet_convnext_s_160k': peer(convnext('small', drop_path=0.3), CHANNELS_OF_96),
-    'peers/upernet_convnext_b_160k': peer(convnext('base', drop_path=0.5), CHANNELS_OF_128),
+    'peers/upernet_convnext_s_160k': peer(convnext('small', drop_path=0.2), CHANNELS_OF_96),
+    'peers/upernet_convnext_b_160k': peer(convnext('base', drop_path=0.2), CHANNELS_OF_128),
     'peers/upernet_swin_t_160k': peer(
         peer_swin(
             SWIN_T,
@@ -92,7 +88,7 @@ CONFIGS = {
     'peers/upernet_swin_s_160k': peer(
         peer_swin(
             SWIN_S,
-            drop_path=0.3,
+            drop_path=0.2,
             weights='swin_small_patch4_window7_224_20220317-7ba6d6dd.pth',
         ),
         CHANNELS_OF_96,
@@ -100,10 +96,42 @@ CONFIGS = {
     'peers/upernet_swin_b_160k': peer(
         peer_swin(
             SWIN_B,
-            drop_path=0.5,
+            drop_path=0.2,
             weights='swin_base_patch4_window7_224_20220317-e9b98025.pth',
         ),
         CHANNELS_OF_128,
     ),
 }
+OWN_SWIN = {
+    'model.backbone.drop_path_rate': 0.3,
+    'optim_wrapper.paramwise_cfg': {
+        'custom_keys': {
+            'absolute_pos_embed': {'decay_mult': 0.0},
+            'relative_position_bias_table': {'decay_mult': 0.0},
+            'norm': {'decay_mult': 0.0},
+        }
+    },
+}
+OWN_CONVNEXT = {
+    'model.test_cfg': {'mode': 'slide', 'crop_size': (512, 512), 'stride': (341, 341)},
+    'optim_wrapper.optimizer.lr': 0.0001,
+    'optim_wrapper.optimizer.weight_decay': 0.05,
+    'optim_wrapper.constructor': 'fastervit_mm.LayerDecayOptimWrapperConstructor',
+    'optim_wrapper.paramwise_cfg': {
+        'norm_decay_mult': 0.0,
+        'layer_decay_rate': 0.9,
+        'layer_decay_type': 'stage_wise',
+        'bias_decay_mult': 0.0,
+        'flat_decay_mult': 0.0,
+    },
+}
+for size in 'tsb':
+    CONFIGS[f'peers/upernet_swin_{size}_160k_own'] = changed(
+        CONFIGS[f'peers/upernet_swin_{size}_160k'], OWN_SWIN
+    )
+for size, drop_path in (('t', 0.4), ('s', 0.3), ('b', 0.4)):
+    CONFIGS[f'peers/upernet_convnext_{size}_160k_own'] = changed(
+        CONFIGS[f'peers/upernet_convnext_{size}_160k'],
+        OWN_CONVNEXT | {'model.backbone.drop_path_rate': drop_path},
+    )
 CONFIGS = {f'segmentation/{name}': config for name, config in CONFIGS.items()}
