@@ -11,11 +11,14 @@ hour on 2 cores. A training that was done before is not done again.
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,9 +90,14 @@ def cases() -> Iterator[Case]:
                     yield Case(images, start, rule, seed)
 
 
+def scenes(case: Case, work_dir: Path) -> Path:
+    """Folder of a training's scenes, which all with its number of images and seed share."""
+    return work_dir / 'data' / f'{case.images}_{case.seed}'
+
+
 def command(case: Case, work_dir: Path, detector: Path) -> list[str]:
     """The command line of a training; its config and data are under ``work_dir``."""
-    data = work_dir / 'data' / f'{case.images}_{case.seed}' / 'coco'
+    data = scenes(case, work_dir) / 'coco'
     run = work_dir / case.name()
     line = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(run / 'study.py')]
     line += ['--data', str(data), '--work-dir', str(run)]
@@ -110,16 +118,13 @@ def train(case: Case, work_dir: Path, detector: Path) -> float:
         run.mkdir(parents=True, exist_ok=True)
         text = STUDY.format(config=str(CONFIG), epochs=EPOCHS[case.images])
         (run / 'study.py').write_text(text)
-        write_shapes(
-            work_dir / 'data' / f'{case.images}_{case.seed}',
-            case.images,
-            HELD_OUT,
-            seed=100 + case.seed,  # none of the demo's scenes
-            classes=OTHER_CLASSES,
-        )
         with open(run / 'output.txt', 'w') as output:
             subprocess.run(
-                command(case, work_dir, detector), stdout=output, stderr=output, check=True
+                command(case, work_dir, detector),
+                stdout=output,
+                stderr=output,
+                check=True,
+                env=dict(os.environ, OMP_NUM_THREADS='1'),
             )
         result.write_text(json.dumps({'box AP': last_box_ap(run)}))
         for checkpoint in run.glob('*.pth'):
@@ -158,12 +163,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--from', dest='detector', type=Path, required=True, metavar='DETECTOR')
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs' / 'small_trainings')
+    parser.add_argument('--jobs', type=int, default=2, help='trainings at once (default: 2)')
     args = parser.parse_args()
     start = time.perf_counter()
+    work_dir, detector = args.work_dir.absolute(), args.detector.absolute()
+    for case in cases():  # first: trainings that run at once read the same ones
+        folder = scenes(case, work_dir)
+        # none of the demo's scenes
+        write_shapes(folder, case.images, HELD_OUT, seed=100 + case.seed, classes=OTHER_CLASSES)
+    run = partial(train, work_dir=work_dir, detector=detector)
     results = {}
-    for case in tqdm(list(cases()), unit='trainings'):
-        results[case] = train(case, args.work_dir.absolute(), args.detector.absolute())
-        tqdm.write(f'{case.name():<44} box AP {results[case]:.3f}')
+    with ThreadPoolExecutor(args.jobs) as pool, tqdm(total=len(list(cases()))) as bar:
+        for case, ap in zip(cases(), pool.map(run, cases()), strict=True):
+            results[case] = ap
+            bar.update()
+            bar.write(f'{case.name():<44} box AP {ap:.3f}')
     text = table(results)
     (args.work_dir / 'table.md').write_text(text + '\n')
     print(f'{text}\n\n{(time.perf_counter() - start) / 60:.0f} min; {args.work_dir / "table.md"}')
