@@ -29,7 +29,7 @@ OWN = dict(type='Pretrained')
 CONFIGS = sorted(
     p
     for p in (ROOT / 'configs').rglob('*fastervit*.py')
-    if 'shapes' not in p.stem and 'released' not in p.stem
+    if 'shapes' not in p.stem and 'finetune' not in p.stem
 )
 
 
@@ -104,11 +104,40 @@ def test_a_config_loads_the_weights_it_is_named_for(path):
 
 
 def test_no_config_repeats_a_published_url():
-    assert len(CONFIGS) == 34
+    assert len(CONFIGS) == 36
     for path in (ROOT / 'configs').rglob('*.py'):
         assert 'ahatamiz' not in path.read_text(), path
 
 
-def test_the_released_detectors_config_loads_no_backbone_of_its_own():
-    path = ROOT / 'configs/detection/dino_4scale_fastervit_4_21k_224_12e_released.py'
+RELEASED = ROOT / 'configs/detection/dino_4scale_fastervit_4_21k_224_12e_released.py'
+
+
+def test_the_released_detector_is_trained_again_from_the_21k_weights(tmp_path):
+    """Its network takes everything of an ImageNet file; only its output norms are new."""
+    backbone = Config.fromfile(RELEASED, import_custom_modules=False).model.backbone
+    assert backbone.init_cfg == dict(type='Pretrained')
+    settings = {k: backbone[k] for k in ('position_unit', 'pad_all_stages', 'out_norm')}
+    assert settings == dict(position_unit='token_count', pad_all_stages=True, out_norm='bn')
+    theirs = FasterViT(SMALL)
+    for value in theirs.state_dict().values():
+        value.add_(1) if value.is_floating_point() else None  # nothing that starts so
+    torch.save(dict(state_dict=theirs.state_dict()), tmp_path / 'imagenet.pth')
+    model = FasterViT(
+        SMALL,
+        out_indices=(1, 2, 3),
+        init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'imagenet.pth')),
+        **settings,
+    )
+    model.init_weights()
+    new = {
+        name
+        for name, value in model.state_dict().items()
+        if not torch.equal(value, theirs.state_dict().get(name, torch.empty(0)))
+        and value.is_floating_point()
+    }
+    assert {name.split('.')[0] for name in new} == {'norm1', 'norm2', 'norm3'}
+
+
+def test_the_finetuning_config_takes_all_weights_from_the_detector():
+    path = RELEASED.with_name('dino_4scale_fastervit_4_21k_224_finetune.py')
     assert Config.fromfile(path, import_custom_modules=False).model.backbone.init_cfg is None
