@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -135,7 +136,7 @@ def table_lines(paths: Iterable[Path]) -> Iterator[str]:
     yield '| configs | optimiser, rate | part | ' + ' | '.join(KINDS) + ' |'
     yield '| --- | --- | --- |' + ' --- |' * len(KINDS)
     for names, title, together in grouped(paths):
-        listed = ', '.join(f'`{name}`' for name in names)
+        listed = '<br>'.join(f'`{name}`' for name in names)
         for part in PARTS:
             cells = [cell(together[part].get(kind, ())) for kind in KINDS]
             first = f'{listed} | {title}' if part == PARTS[0] else ' | '
@@ -158,6 +159,7 @@ def main() -> None:
     parser.add_argument('configs', nargs='*', type=Path, help='default: all')
     parser.add_argument('--page', action='store_true', help='write it into docs/recipes.md')
     args = parser.parse_args()
+    MMLogger.get_instance('optimiser_table', log_level='ERROR')  # it would list every parameter
     paths = all_configs() if args.page or not args.configs else args.configs
     with torch.no_grad():
         table = '\n'.join(table_lines(tqdm(paths, unit='configs', leave=False)))

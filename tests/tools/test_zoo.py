@@ -230,7 +230,8 @@ def test_a_table_of_a_metafile(monkeypatch, tmp_path):
         '(../configs/detection/dino_4scale_fastervit_4_21k_224_12e_released.py)'
         ' | 55.16 | 293.3 | 1100.6 | ',
         '[`upernet_fastervit_2_160k`](../configs/segmentation/upernet_fastervit_2_160k.py)'
-        ' | 47.2 | 48.4 | 377 | 974 | 107.6 | 1055.5 | the published GFLOPs do not fit this variant, see above',
+        ' | 47.2 | 48.4 | 377 | 974 | 107.6 | 1055.5 | the published GFLOPs do not fit this variant, '
+        'see above',
         '[`upernet_swin_t_160k_own`](../configs/segmentation/peers/upernet_swin_t_160k_own.py)'
         ' | 44.5 |  | 350 | 945 | 59.9 | 944.4 | its own recipe',
     ],

@@ -168,7 +168,7 @@ def test_a_schedule_that_does_not_fit_the_length_is_fitted(epochs, length):
 
 
 def test_a_schedule_that_does_not_say_where_it_ends():
-    """mmengine's own default is the end of the training."""
+    """Mmengine's own default is the end of the training."""
     cfg = by_epochs(epochs=12)
     cfg.param_scheduler = [dict(type='MultiStepLR', milestones=[8, 11])]
     fit_schedule(cfg, 100, 24, None)
