@@ -31,7 +31,7 @@ def choose_precision(cfg: Config) -> None:
     Layer scales start at 1e-5: in fp16 half of the gradients behind them are zero
     (docs/recipes.md). A ``dtype`` that the config states stays.
     """
-    wrapper = cfg.get('optim_wrapper') or {}
+    wrapper: Any = cfg.get('optim_wrapper') or {}
     if wrapper.get('type') != 'AmpOptimWrapper' or wrapper.get('dtype'):
         return
     if not starts_from_random_weights(cfg) or not torch.cuda.is_available():
