@@ -31,7 +31,7 @@ from fastervit_mm.training.runner import (
     request_resume,
     request_tensorboard,
 )
-from fastervit_mm.training.schedule import FITTED, fit_schedule, training_images
+from fastervit_mm.training.schedule import fit_schedule, training_images
 from fastervit_mm.training.warm_start import start_from
 
 
@@ -84,8 +84,8 @@ def main() -> None:
         apply_options(cfg, args)
     if args.amp:
         request_amp(cfg)
-    by_hand = 'optim_wrapper.optimizer.lr' in (args.cfg_options or {})
-    rule = rule_for(cfg, args.auto_scale_lr, args.data is not None and not by_hand)
+    by_hand = tuple(args.cfg_options or {})
+    rule = rule_for(cfg, args.auto_scale_lr, args.data is not None, by_hand)
     if rule is not None:
         say(scale_learning_rate(cfg, rule))
     if args.tensorboard:
@@ -101,8 +101,7 @@ def main() -> None:
             say(line)
     check_data_files(cfg, training_loaders(cfg))
     if args.data is not None or args.epochs is not None or args.iters is not None:
-        iterations = fit_schedule(cfg, training_images(cfg), args.epochs, args.iters)
-        apply_options(cfg, args, below=FITTED)
+        iterations = fit_schedule(cfg, training_images(cfg), args.epochs, args.iters, by_hand)
         say(f'training for {iterations} iterations; the log says how long it will take')
     runner = build_runner(cfg)
     if is_main_process():

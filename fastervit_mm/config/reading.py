@@ -89,15 +89,8 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def apply_options(cfg: Config, args: argparse.Namespace, *, below: tuple[str, ...] = ('',)) -> None:
-    """Let ``--cfg-options`` have the last word: called again after data and schedule were settled.
-
-    Args:
-        cfg: changed in place.
-        args: of the command line.
-        below: how the names of the options start that count. Default: all do.
-    """
-    options = {k: v for k, v in (args.cfg_options or {}).items() if k.startswith(below)}
-    if options:
-        cfg.merge_from_dict(options)
+def apply_options(cfg: Config, args: argparse.Namespace) -> None:
+    """Let ``--cfg-options`` have the last word: called once more after the data were settled."""
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
         check_host_library(cfg)

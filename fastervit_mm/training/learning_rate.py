@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 from mmengine.config import Config
 from mmengine.dist import get_world_size
@@ -30,28 +31,32 @@ def default_rule(cfg: Config) -> str:
     return 'sqrt' if 'adam' in str(cfg.optim_wrapper.optimizer.type).lower() else 'linear'
 
 
-def rule_for(cfg: Config, asked: str | None, data_given: bool) -> str | None:
+def rule_for(
+    cfg: Config, asked: str | None, data_given: bool, by_hand: Collection[str] = ()
+) -> str | None:
     """How the learning rate of ``cfg`` shall follow its batch; None: it stays as it is.
 
     Args:
         cfg: stays as it is.
         asked: what ``--auto-scale-lr`` says; None: it is not there.
-        data_given: ``--data`` is there, and no learning rate was given by hand.
+        data_given: ``--data`` is there.
+        by_hand: names of the settings that ``--cfg-options`` gives. Default none.
     """
     stated = cfg.get('auto_scale_lr') or {}
+    optimiser = cfg.optim_wrapper.get('optimizer') or {}
     if asked is not None:
         return asked
     if stated.get('enable'):
         return 'linear'  # as mmengine's own scaling
-    if data_given and 'base_batch_size' in stated and 'optimizer' in cfg.optim_wrapper:
-        return default_rule(cfg)
+    if data_given and 'base_batch_size' in stated and 'lr' in optimiser:
+        return 'none' if 'optim_wrapper.optimizer.lr' in by_hand else default_rule(cfg)
     return None
 
 
 def scale_learning_rate(cfg: Config, rule: str) -> str:
     """Let the learning rate of ``cfg`` follow its batch; a line that says so.
 
-    The config then states the scaled rate beside the batch that it is for, so that scaling it
+    The config then states the rate beside the batch that it is used with, so that scaling it
     again changes nothing. See docs/recipes.md.
 
     Args:
@@ -71,7 +76,7 @@ def scale_learning_rate(cfg: Config, rule: str) -> str:
     rate, factor = optimiser['lr'], RULES[rule](batch / base)
     optimiser['lr'] = rate * factor
     # mmengine shall not scale it once more
-    cfg.auto_scale_lr = dict(enable=False, base_batch_size=base if rule == 'none' else batch)
+    cfg.auto_scale_lr = dict(enable=False, base_batch_size=batch)
     if factor == 1:
         return f'learning rate {rate:.3g} (batches of {batch}, the config is for {base})'
     how = {'sqrt': f'the square root of {batch}/{base}', 'linear': f'{batch}/{base}'}[rule]
@@ -82,8 +87,13 @@ def scale_learning_rate(cfg: Config, rule: str) -> str:
 
 
 def clip_gradients(cfg: Config) -> list[str]:
-    """Clip gradients where ``cfg`` says nothing about it; lines that say so."""
-    if 'clip_grad' in cfg.optim_wrapper:
+    """Clip gradients where ``cfg`` says nothing about it; lines that say so.
+
+    Wrappers that clip by themselves, and those of several optimisers, stay as they are.
+    """
+    wrapper = cfg.optim_wrapper
+    plain = str(wrapper.get('type', 'OptimWrapper')) in ('OptimWrapper', 'AmpOptimWrapper')
+    if 'clip_grad' in wrapper or not plain or 'optimizer' not in wrapper:
         return []
     cfg.optim_wrapper.clip_grad = dict(max_norm=MAX_GRADIENT_NORM)
     return [f'gradients are clipped at a norm of {MAX_GRADIENT_NORM:g}']

@@ -18,7 +18,7 @@ from .processes import has_accelerator, say, start_processes
 
 
 def starts_from_random_weights(cfg: Config) -> bool:
-    """Whether the run's FasterViT learns from nothing; the same for a run and its resumption."""
+    """Whether the run's FasterViT learns from nothing, or learnt so before it was stopped."""
     backbone = (cfg.get('model') or {}).get('backbone') or {}
     if not str(backbone.get('type')).endswith('FasterViT') or backbone.get('init_cfg'):
         return False
@@ -26,15 +26,19 @@ def starts_from_random_weights(cfg: Config) -> bool:
 
 
 def choose_precision(cfg: Config) -> None:
-    """Mixed precision of a network with random weights is bf16 where the device has it.
+    """Mixed precision of a network with random weights is bf16 where the device has it, else fp16.
 
-    Layer scales start at 1e-5: in fp16 half of the gradients behind them are zero
-    (docs/recipes.md). A ``dtype`` that the config states stays.
+    Layer scales start at 1e-5: in fp16 many gradients inside their branches are zero
+    (docs/recipes.md). The choice is written into the config, so that a run that is resumed from its
+    own config keeps it; a ``dtype`` that is there stays.
     """
     wrapper: Any = cfg.get('optim_wrapper') or {}
     if wrapper.get('type') != 'AmpOptimWrapper' or wrapper.get('dtype'):
         return
-    if not starts_from_random_weights(cfg) or not torch.cuda.is_available():
+    if not torch.cuda.is_available():
+        return
+    wrapper.dtype = 'float16'
+    if not starts_from_random_weights(cfg):
         return
     if torch.cuda.is_bf16_supported(including_emulation=False):
         say('mixed precision in bf16: the backbone starts from random weights')

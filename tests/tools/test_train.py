@@ -164,9 +164,9 @@ TWO = ('--cfg-options', 'train_dataloader.batch_size=2')
         (('--auto-scale-lr', *TWO), 0.25e-3, 2),
         (('--auto-scale-lr', *TWO, 'optim_wrapper.accumulative_counts=2'), 0.5e-3, 4),
         (('--auto-scale-lr', 'sqrt', *TWO), 0.5e-3, 2),
-        (('--auto-scale-lr', 'none', *TWO), 1e-3, 8),
+        (('--auto-scale-lr', 'none', *TWO), 1e-3, 2),
         ((*TWO, 'auto_scale_lr.enable=True'), 0.25e-3, 2),
-        ((*TWO, 'optim_wrapper.optimizer.lr=0.1'), 0.1, 8),  # given by hand
+        ((*TWO, 'optim_wrapper.optimizer.lr=0.1'), 0.1, 2),  # given by hand
     ],
 )
 def test_the_learning_rate_follows_the_batch(options, rate, base, train):
@@ -174,7 +174,7 @@ def test_the_learning_rate_follows_the_batch(options, rate, base, train):
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(rate)
     assert cfg.auto_scale_lr == dict(enable=False, base_batch_size=base)
     said = [line for line in output.splitlines() if line.startswith('learning rate ')]
-    assert len(said) == ('optim_wrapper.optimizer.lr=0.1' not in options)
+    assert len(said) == 1
 
 
 def test_without_data_nothing_is_fitted(train, shapes):

@@ -231,9 +231,17 @@ def test_validation_happens_once_at_least(interval, epochs, expected):
 
 def test_an_interval_of_no_iterations_becomes_one():
     cfg = by_iterations(val_interval=0)
-    cfg.default_hooks.checkpoint.interval = 0
     fit_schedule(cfg, 10, None, 100)
-    assert cfg.train_cfg.val_interval == cfg.default_hooks.checkpoint.interval == 1
+    assert cfg.train_cfg.val_interval == 1
+
+
+@pytest.mark.parametrize('checkpoint', [dict(interval=-1), dict(interval=0), {}])
+def test_a_hook_that_never_saves_never_does(checkpoint):
+    """Mmengine's default interval is -1."""
+    cfg = by_iterations()
+    cfg.default_hooks.checkpoint = dict(checkpoint, save_last=True)
+    fit_schedule(cfg, 10, None, 100)
+    assert cfg.default_hooks.checkpoint == dict(checkpoint, save_last=True)
 
 
 def test_a_short_training_keeps_frequent_checkpoints():
@@ -291,7 +299,8 @@ def test_a_decay_begins_where_the_warm_up_ends():
     assert decays(warm_up, from_the_start, without_begin) == [(0, 5), (0, 50), (None, 50)]
     assert decays(warm_up, in_epochs) == [(0, 5), (3, 17)]  # 3 iterations an epoch
     assert decays(late) == [(10, 50)]  # no warm-up: scaled
-    assert decays(dict(type='LinearLR', begin=0, end=30), late) == [(0, 30), (10, 50)]  # epochs
+    in_epochs = dict(type='LinearLR', begin=0, end=30)
+    assert decays(in_epochs, late) == [(0, 5), (10, 50)]  # a tenth at most
     second = dict(type='LinearLR', by_epoch=False, begin=0, end=3)
     assert decays(warm_up, second, late) == [(0, 5), (0, 3), (5, 50)]  # the first one's end
 
@@ -307,3 +316,149 @@ def test_a_decay_begins_where_the_warm_up_ends():
 def test_lengths_that_are_not_allowed(epochs, iters, message):
     with pytest.raises(ArgumentError, match=message):
         fit_schedule(by_epochs(), 10, epochs, iters)
+
+
+YOLOX = [
+    dict(type='mmdet.QuadraticWarmupLR', by_epoch=True, begin=0, end=5, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', by_epoch=True, begin=5, T_max=285, end=285, eta_min=1e-5),
+    dict(type='ConstantLR', by_epoch=True, factor=1, begin=285, end=300),
+]
+
+
+def fitted(schedulers, epochs=300, iters=None, images=1000, new=None, **more):
+    """In batches of 2, 500 iterations an epoch."""
+    cfg = by_epochs(epochs) if iters is None else by_iterations(iters, batch=2)
+    cfg.param_scheduler = schedulers
+    fit_schedule(cfg, images, new, None, **more)
+    return cfg.param_scheduler
+
+
+@pytest.mark.parametrize(
+    'schedulers, epochs, iters',
+    [
+        (YOLOX, 300, None),
+        (
+            [  # flat, then a cosine
+                dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),
+                dict(type='CosineAnnealingLR', by_epoch=True, begin=150, end=300, T_max=150),
+            ],
+            300,
+            None,
+        ),
+        (
+            [
+                dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),
+                dict(
+                    type='CosineAnnealingLR', by_epoch=False, begin=80000, end=160000, T_max=80000
+                ),
+            ],
+            None,
+            160000,
+        ),
+        (
+            [
+                dict(
+                    type='LinearLR',
+                    start_factor=1,
+                    end_factor=0,
+                    by_epoch=False,
+                    begin=1500,
+                    end=160000,
+                )
+            ],
+            None,
+            160000,
+        ),
+        (
+            [
+                dict(
+                    type='LinearLR',
+                    start_factor=1,
+                    end_factor=0,
+                    by_epoch=False,
+                    begin=0,
+                    end=160000,
+                )
+            ],
+            None,
+            160000,
+        ),
+        ([dict(type='QuadraticWarmupLR', by_epoch=False, begin=0, end=1000)], 300, None),
+        ([dict(type='mmengine.LinearLR', by_epoch=False, begin=0, end=1000)], 300, None),
+        ([dict(type='LinearMomentum', by_epoch=False, begin=0, end=1000)], 300, None),
+        ([dict(type='ExponentialLR', gamma=0.9, begin=3, end=300)], 300, None),
+    ],
+)
+def test_a_schedule_that_fits_stays_as_it_is(schedulers, epochs, iters):
+    assert fitted([dict(s) for s in schedulers], epochs, iters) == schedulers
+
+
+@pytest.mark.parametrize('end', [10**9, float('inf'), None])
+def test_an_end_that_means_never(end):
+    steps = dict(type='MultiStepLR', by_epoch=True, begin=0, end=end, milestones=[200, 275])
+    (found,) = fitted([steps], new=30)
+    assert found == dict(steps, end=30, milestones=[20, 28])
+
+
+def test_a_schedule_of_three_parts_keeps_their_order():
+    warm_up, cosine, flat = fitted(YOLOX, new=30)
+    # half an epoch of 500 iterations, and the cosine from there on
+    assert (warm_up['by_epoch'], warm_up['begin'], warm_up['end']) == (False, 0, 250)
+    assert 'convert_to_iter_based' not in warm_up
+    assert (flat['begin'], flat['end']) == (28, 30)  # 28.5
+    assert (cosine['begin'], cosine['end']) in ((0, 28), (1, 28))
+    # a warm-up of 40 epochs in 300 is more than a tenth
+    long = [dict(YOLOX[0], end=40), dict(YOLOX[1], begin=40, T_max=245), YOLOX[2]]
+    warm_up, cosine, _ = fitted(long)
+    assert warm_up['end'] == 15000 and not warm_up['by_epoch']
+    assert (cosine['begin'], cosine['T_max'], cosine['end']) == (30, 255, 285)
+
+
+def test_a_constant_warm_up_is_a_tenth_at_most():
+    constant = dict(type='ConstantLR', factor=0.1, by_epoch=False, begin=0, end=500)
+    assert fitted([constant], images=20, new=12)[0]['end'] == 12
+
+
+def test_decay_follows_the_warm_up_and_nothing_else_moves():
+    warm_up = dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=1000)
+    cosine = dict(type='CosineAnnealingLR', by_epoch=False, begin=1000, end=9000, T_max=8000)
+    late = dict(type='CosineAnnealingLR', by_epoch=False, begin=4500, end=9000, T_max=4500)
+    _, found = fitted([warm_up, cosine], None, 9000)
+    assert (found['begin'], found['end'], found['T_max']) == (900, 9000, 8100)
+    _, found = fitted([warm_up, late], None, 9000)
+    assert (found['begin'], found['end'], found['T_max']) == (4500, 9000, 4500)
+
+
+@pytest.mark.parametrize(
+    'by_hand, kept',
+    [
+        (['param_scheduler.1.milestones'], [False, True]),
+        (['param_scheduler.0.end'], [True, False]),
+        (['param_scheduler'], [True, True]),
+        (['param_scheduler.10.end', 'train_cfg.max_epochs'], [False, False]),
+    ],
+)
+def test_schedulers_given_by_hand_stay(by_hand, kept):
+    given = by_epochs().param_scheduler
+    found = fitted(given, 36, images=20, new=6, by_hand=by_hand)
+    assert [f == g for f, g in zip(found, by_epochs().param_scheduler, strict=True)] == kept
+
+
+def test_intervals_given_by_hand_stay():
+    cfg = by_iterations()
+    names = ['train_cfg.val_interval', 'default_hooks.checkpoint.interval']
+    fit_schedule(cfg, 10, None, 1000, by_hand=names[:1])
+    assert (cfg.train_cfg.val_interval, cfg.default_hooks.checkpoint.interval) == (16000, 100)
+    cfg = by_iterations()
+    fit_schedule(cfg, 10, None, 1000, by_hand=names[1:])
+    assert (cfg.train_cfg.val_interval, cfg.default_hooks.checkpoint.interval) == (100, 16000)
+
+
+def test_a_single_scheduler_need_not_be_in_a_list():
+    (found,) = fitted(dict(type='CosineAnnealingLR', begin=0, end=300, T_max=300), new=30)
+    assert (found['end'], found['T_max']) == (30, 30)
+
+
+def test_schedulers_of_several_optimisers_are_left_alone():
+    several = dict(generator=[dict(type='MultiStepLR', milestones=[1])])
+    assert fitted(several, new=30) == several

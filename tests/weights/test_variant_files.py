@@ -26,11 +26,7 @@ FILES = {
     'fastervit_4_21k_768': 'fastervit_4_21k_768_w48.pth.tar',
 }
 OWN = dict(type='Pretrained')
-CONFIGS = sorted(
-    p
-    for p in (ROOT / 'configs').rglob('*fastervit*.py')
-    if 'shapes' not in p.stem and 'finetune' not in p.stem
-)
+CONFIGS = sorted(p for p in (ROOT / 'configs').rglob('*fastervit*.py') if 'shapes' not in p.stem)
 
 
 def test_every_variant_has_its_file():
@@ -104,7 +100,7 @@ def test_a_config_loads_the_weights_it_is_named_for(path):
 
 
 def test_no_config_repeats_a_published_url():
-    assert len(CONFIGS) == 36
+    assert len(CONFIGS) == 37
     for path in (ROOT / 'configs').rglob('*.py'):
         assert 'ahatamiz' not in path.read_text(), path
 
@@ -136,8 +132,3 @@ def test_the_released_detector_is_trained_again_from_the_21k_weights(tmp_path):
         and value.is_floating_point()
     }
     assert {name.split('.')[0] for name in new} == {'norm1', 'norm2', 'norm3'}
-
-
-def test_the_finetuning_config_takes_all_weights_from_the_detector():
-    path = RELEASED.with_name('dino_4scale_fastervit_4_21k_224_finetune.py')
-    assert Config.fromfile(path, import_custom_modules=False).model.backbone.init_cfg is None

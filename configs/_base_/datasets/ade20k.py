@@ -1,6 +1,6 @@
 # ADE20K scene parsing, under data/ade/ADEChallengeData2016/ (tools/train.py --data FOLDER:
 # elsewhere). 2 images per GPU, 8 GPUs. Training on crops of 512 px (FasterViT paper), testing on whole
-# images; the rest is mmseg's own for ADE20K.
+# images; the rest is mmseg's own for ADE20K, but for test-time augmentation, which resizes from the test scale.
 dataset_type = 'ADE20KDataset'
 data_root = 'data/ade/ADEChallengeData2016/'
 crop_size = (512, 512)

@@ -1,7 +1,7 @@
 # COCO 2017 instance segmentation, under data/coco/ (tools/train.py --data FOLDER: elsewhere).
 # 2 images per GPU, 8 GPUs. Training at 480 to 800 px, half of the images with the DETR crop: all sizes
 # are those of the FasterViT paper (arXiv 2306.06189); the bound of 1333 px before the crop is not
-# published and Swin's and ConvNeXt's, whose 3x recipe it is otherwise. (DINO's is 4200, coco_detection.py.)
+# published and Swin's and ConvNeXt's, whose 3x recipe it is otherwise. (DINO has none, coco_detection.py.)
 dataset_type = 'CocoDataset'
 data_root = 'data/coco/'
 backend_args = None

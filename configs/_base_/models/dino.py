@@ -1,6 +1,7 @@
 # DINO (arXiv 2203.03605), 4 scales, with the settings of the authors' FasterViT detectors, which are
 # the published DINO's: 6 + 6 layers, 900 queries, temperature 20, 100 denoising queries.
-# `fastervit_mm.DINO` is that DINO on both package lines (docs/dino.md).
+# `fastervit_mm.DINO` is that DINO on both package lines, with heads shared by all decoder layers
+# (docs/dino.md).
 #
 # BatchNorm is in the backbone alone, and the authors synchronise nothing; `sync_bn='torch'` would.
 sync_bn = None

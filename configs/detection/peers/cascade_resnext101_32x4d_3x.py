@@ -1,5 +1,5 @@
 # Peer: Cascade Mask R-CNN with ResNeXt-101 32x4d, batch 16 (8 GPUs x 2), COCO. Our heads, pipeline and schedule,
-# not its own recipe.
+# not its own recipe, which is not known here; frozen stage and statistics are mmdet's usual ones.
 _base_ = '../cascade_fastervit_0_3x.py'
 model = dict(
     backbone=dict(

@@ -179,30 +179,27 @@ def ade_test(scale: tuple[int, int]) -> list[dict]:
     ]
 
 
+def ade_tta(scales: list[tuple[int, int]]) -> list[dict]:
+    return [
+        {'type': 'LoadImageFromFile'},
+        {
+            'type': 'TestTimeAug',
+            'transforms': [
+                [{'type': 'Resize', 'scale': scale, 'keep_ratio': True} for scale in scales],
+                [
+                    {'type': 'RandomFlip', 'prob': 0.0, 'direction': 'horizontal'},
+                    {'type': 'RandomFlip', 'prob': 1.0, 'direction': 'horizontal'},
+                ],
+                [{'type': 'LoadAnnotations', 'reduce_zero_label': True}],
+                [{'type': 'PackSegInputs'}],
+            ],
+        },
+    ]
+
+
 ADE_TRAIN = ade_train((2048, 512), (512, 512))
 ADE_TEST = ade_test((2048, 512))
-ADE_TTA = [
-    {'type': 'LoadImageFromFile'},
-    {
-        'type': 'TestTimeAug',
-        'transforms': [
-            [
-                {'type': 'Resize', 'scale': (1024, 256), 'keep_ratio': True},
-                {'type': 'Resize', 'scale': (1536, 384), 'keep_ratio': True},
-                {'type': 'Resize', 'scale': (2048, 512), 'keep_ratio': True},
-                {'type': 'Resize', 'scale': (2560, 640), 'keep_ratio': True},
-                {'type': 'Resize', 'scale': (3072, 768), 'keep_ratio': True},
-                {'type': 'Resize', 'scale': (3584, 896), 'keep_ratio': True},
-            ],
-            [
-                {'type': 'RandomFlip', 'prob': 0.0, 'direction': 'horizontal'},
-                {'type': 'RandomFlip', 'prob': 1.0, 'direction': 'horizontal'},
-            ],
-            [{'type': 'LoadAnnotations', 'reduce_zero_label': True}],
-            [{'type': 'PackSegInputs'}],
-        ],
-    },
-]
+ADE_TTA = ade_tta([(1024, 256), (1536, 384), (2048, 512), (2560, 640), (3072, 768), (3584, 896)])
 ADE_VAL_LOADER = {
     'batch_size': 1,
     'num_workers': 2,
@@ -243,8 +240,24 @@ ADE20K = {
     'test_evaluator': {'type': 'IoUMetric', 'iou_metrics': ['mIoU']},
 }
 
+ADE20K_640 = changed(
+    ADE20K,
+    {
+        'crop_size': (640, 640),
+        'train_pipeline': ade_train((2560, 640), (640, 640)),
+        'train_dataloader.dataset.pipeline': ade_train((2560, 640), (640, 640)),
+        'test_pipeline': ade_test((2560, 640)),
+        'val_dataloader.dataset.pipeline': ade_test((2560, 640)),
+        'test_dataloader.dataset.pipeline': ade_test((2560, 640)),
+        'tta_pipeline': ade_tta(
+            [(1280, 320), (1920, 480), (2560, 640), (3200, 800), (3840, 960), (4480, 1120)]
+        ),
+    },
+)
+
 BLOCKS = {
     'datasets/coco_instance': COCO_INSTANCE,
     'datasets/coco_detection': COCO_DETECTION,
     'datasets/ade20k': ADE20K,
+    'datasets/ade20k_640': ADE20K_640,
 }

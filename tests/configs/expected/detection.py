@@ -126,10 +126,7 @@ RELEASED = {
     'model.backbone.pad_all_stages': True,
     'model.backbone.out_norm': 'bn',
 }
-FINETUNE = {
-    'model.backbone.init_cfg': None,
-    'default_hooks.checkpoint.max_keep_ckpts': 1,
-}
+FINETUNE = {'default_hooks.checkpoint.max_keep_ckpts': 1}
 # what Swin's and ConvNeXt's own recipes change
 OWN_SWIN = {
     'optim_wrapper.paramwise_cfg': {

@@ -13,7 +13,7 @@ from tests.configs.expected.backbones import (
     swin,
 )
 from tests.configs.expected.changes import changed, joined
-from tests.configs.expected.data import ADE20K, ade_test, ade_train
+from tests.configs.expected.data import ADE20K, ADE20K_640
 from tests.configs.expected.models import UPERNET
 from tests.configs.expected.runs import ITERATIONS_160K, SEGMENTATION_RUNTIME
 
@@ -50,14 +50,7 @@ def peer_swin(size: tuple, *, drop_path: float, weights: str) -> dict:
     return swin(*size, drop_path=drop_path, weights=url)
 
 
-CROPS_OF_640 = {
-    'model.data_preprocessor.size': (640, 640),
-    'train_pipeline': ade_train((2560, 640), (640, 640)),
-    'train_dataloader.dataset.pipeline': ade_train((2560, 640), (640, 640)),
-    'test_pipeline': ade_test((2560, 640)),
-    'val_dataloader.dataset.pipeline': ade_test((2560, 640)),
-    'test_dataloader.dataset.pipeline': ade_test((2560, 640)),
-}
+CROPS_OF_640 = {**ADE20K_640, 'model.data_preprocessor.size': (640, 640)}
 LAYER_DECAY = {
     'optim_wrapper.constructor': 'fastervit_mm.LayerDecayOptimWrapperConstructor',
     'optim_wrapper.paramwise_cfg.layer_decay_rate': 0.9,
