@@ -1,5 +1,6 @@
 """Segmentation by the same command-line tools: drawn scenes, ADE20K samples, COCO photographs."""
 
+import json
 import subprocess
 
 import numpy as np
@@ -103,6 +104,25 @@ def test_training_on_photographs(photographs_as_ade, tmp_path):
     )
     assert '80 classes: class 1, class 2' in output
     assert 'training for 2 iterations' in output and 'mIoU' in output
+
+
+def test_a_short_training_validates_often_and_keeps_the_best(shapes, tmp_path):
+    """The config's own intervals are for its own 1100 iterations."""
+    call_tool(
+        *('train.py', SHAPES, '--data', shapes / 'ade', '--work-dir', tmp_path, '--iters', 30),
+        *('--cfg-options', *few(), 'default_hooks.checkpoint.max_keep_ckpts=-1'),
+    )
+    (log,) = tmp_path.glob('*/vis_data/scalars.json')
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    found = {row['step']: row['mIoU'] for row in rows if 'mIoU' in row}
+    assert sorted(found) == [10, 20, 30]
+    assert {p.name for p in tmp_path.glob('iter_*.pth')} == {f'iter_{i}.pth' for i in found}
+    (best,) = tmp_path.glob('best_mIoU_iter_*.pth')
+    assert found[int(best.stem.rpartition('_')[2])] == max(found.values())
+    rates = [row['lr'] for row in rows if 'lr' in row]
+    # batches of 2 for the config's 16; up in a tenth, down to the end
+    assert max(rates) == pytest.approx(2e-3 * (2 / 16) ** 0.5, rel=0.02)
+    assert rates[3] > rates[-1] and rates.index(max(rates)) <= 4
 
 
 SHORT = {
