@@ -30,7 +30,7 @@ benchmark: setup
 	$(PYTHON) tools/benchmark.py published:faster_vit_2_any_res fastervit_2 fastervit_2+fused \
 	  fastervit_2+fused+bf16 published:faster_vit_2_any_res+bf16 \
 	  --device cpu --out work_dirs/benchmark/published
-	$(PYTHON) tools/benchmark.py $(PEERS)/cascade_swin_t_3x.py $(PEERS)/cascade_convnext_t_3x.py \
+	$(PYTHON) tools/benchmark.py $(PEERS)/cascade_swin_t_3x_own.py $(PEERS)/cascade_convnext_t_3x_own.py \
 	  $(FASTERVIT_2) $(FASTERVIT_2)+fused --part backbone --device cpu --out work_dirs/benchmark/peers
 	$(PYTHON) tools/benchmark.py fastervit_2 fastervit_2+fused --size 640 1280 \
 	  --device cpu --out work_dirs/benchmark/sizes

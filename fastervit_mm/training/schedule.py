@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Collection
 from typing import Any
@@ -10,6 +11,7 @@ from mmengine.config import Config
 from mmengine.dist import get_world_size
 from mmengine.registry import DATASETS, init_default_scope
 
+from ..config.data_sets import nested_dicts
 from ..errors import ArgumentError
 
 WARM_UP_SHARE = 0.1  # of the whole training, at most
@@ -24,7 +26,10 @@ Scheduler = dict[str, Any]
 def training_images(cfg: Config) -> int:
     """How many images an epoch of ``cfg`` goes through, before its data set filters any."""
     init_default_scope(cfg.default_scope)
-    return len(DATASETS.build(cfg.train_dataloader.dataset))
+    dataset = copy.deepcopy(cfg.train_dataloader.dataset)
+    for node in nested_dicts(dataset):
+        node.pop('filter_cfg', None)
+    return len(DATASETS.build(dataset))
 
 
 def counts_epochs(scheduler: Scheduler) -> bool:
@@ -141,7 +146,8 @@ def fit_schedule(
     """Let ``cfg`` train for so many epochs or iterations; the number of iterations it will do.
 
     The warm-up takes a tenth of it at most, and what happens later happens at the same share of
-    the training. A training counted in iterations validates and saves about ten times.
+    the training, unless its length was given by hand. A training counted in iterations validates
+    and saves about ten times.
 
     Args:
         cfg: changed in place.
@@ -149,7 +155,8 @@ def fit_schedule(
         epochs: wanted; None: see ``iters``.
         iters: wanted, where ``epochs`` is None; both None keep the config's length.
         by_hand: names of settings that stay as they are, such as 'param_scheduler.0.end', whose
-            whole scheduler stays, or 'train_cfg.val_interval'. Default none.
+            whole scheduler stays, 'train_cfg.val_interval', or 'train_cfg.max_epochs', with which
+            all but the warm-up stays. Default none.
 
     Raises:
         ArgumentError: both, or not positive.
@@ -175,14 +182,16 @@ def fit_schedule(
     if isinstance(schedulers, dict) and 'type' in schedulers:
         schedulers = [schedulers]
     if isinstance(schedulers, list):  # else those of several optimisers, by name: left alone
-        cfg.param_scheduler = _fitted(schedulers, old, by_epoch, total, per_epoch, by_hand)
+        given = f'train_cfg.{key}' in by_hand and new == old
+        made_for = None if given else old
+        cfg.param_scheduler = _fitted(schedulers, made_for, by_epoch, total, per_epoch, by_hand)
     _fit_intervals(cfg, new, by_epoch, by_hand)
     return total
 
 
 def _fitted(
     schedulers: list[Scheduler],
-    old: int,
+    old: int | None,
     by_epoch: bool,
     total: int,
     per_epoch: int,
@@ -192,7 +201,7 @@ def _fitted(
 
     Args:
         schedulers: of the config; they stay as they are.
-        old: length that its loop states, in the loop's unit.
+        old: length that its loop states, in the loop's unit; None: only warm-ups are fitted.
         by_epoch: that unit is an epoch.
         total: iterations of the new training.
         per_epoch: iterations of an epoch.
@@ -201,9 +210,12 @@ def _fitted(
     # a LinearLR that ends at 1 never leaves its first factor
     limit = max(2, round(WARM_UP_SHARE * total))
     lengths = {True: total / per_epoch, False: total}
-    stated = {**lengths, by_epoch: old}  # what does not say for how long it was made is not scaled
-    full = [_with_end(s, by_epoch, old) for s in schedulers]
-    factors = {unit: lengths[unit] / _made_for(full, unit, stated[unit]) for unit in lengths}
+    full, factors = schedulers, {True: 1.0, False: 1.0}
+    if old is not None:
+        full = [_with_end(s, by_epoch, old) for s in schedulers]
+        # what does not say for how long it was made is not scaled
+        stated = {**lengths, by_epoch: old}
+        factors = {unit: lengths[unit] / _made_for(full, unit, stated[unit]) for unit in lengths}
     # where a warm-up ended, by its unit -> where it ends now
     ends: dict[tuple[bool, int], float] = {}
     fitted = []

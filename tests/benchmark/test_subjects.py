@@ -25,6 +25,7 @@ from tests.benchmark.stand_ins import INFER
 
 CASCADE = 'configs/detection/cascade_fastervit_2_3x.py'
 SWIN = 'configs/detection/peers/cascade_swin_t_3x.py'
+SWIN_OWN = SWIN.replace('3x', '3x_own')
 SHAPES = 'configs/detection/cascade_fastervit_shapes.py'
 NOTHING = frozenset()
 # arXiv 2306.06189, tables 1 and 6, and the published page
@@ -162,7 +163,8 @@ def test_every_variant_has_its_published_accuracy():
         ('timm:resnet18', {}),
         (CASCADE, {'box AP': 52.1, 'mask AP': 45.2}),
         (f'{CASCADE}+fused', {'box AP': 52.1, 'mask AP': 45.2}),
-        (SWIN, {'box AP': 50.4, 'mask AP': 43.7}),  # in the metafile of the folder above
+        (SWIN, {}),  # its published figures belong to its own recipe
+        (SWIN_OWN, {'box AP': 50.4, 'mask AP': 43.7}),  # in the metafile of the folder above
         (SHAPES, {}),
         ('/nowhere/at_all.py', {}),
     ],

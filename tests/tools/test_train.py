@@ -205,7 +205,7 @@ def test_options_have_the_last_word_over_the_fitted_schedule(train):
     options = ('train_cfg.val_interval=3', 'param_scheduler.0.end=9', 'train_cfg.max_epochs=20')
     _, cfg = train('--cfg-options', *options)
     assert cfg.train_cfg == dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=3)
-    assert [s['end'] for s in cfg.param_scheduler] == [9, 20]
+    assert [s['end'] for s in cfg.param_scheduler] == [9, 10]
 
 
 def test_curves_for_tensorboard(train, monkeypatch):

@@ -159,6 +159,21 @@ def test_drops_are_kept_and_none_is_the_end(epochs, images):
         assert abs(second - 33 / 36 * total) <= unit / 2 + 0.5
 
 
+def test_with_a_length_given_by_hand_only_the_warm_up_is_fitted():
+    """A run that is stopped early and goes on has the rates of one that was never stopped."""
+    cfg = by_epochs(epochs=3)
+    fit_schedule(cfg, 20, None, None, by_hand=['train_cfg.max_epochs'])
+    warm_up, steps = cfg.param_scheduler
+    assert warm_up['end'] == 3 and steps == by_epochs().param_scheduler[1]
+    cfg = by_epochs(epochs=3)  # --epochs comes after it
+    fit_schedule(cfg, 20, 6, None, by_hand=['train_cfg.max_epochs'])
+    assert cfg.param_scheduler[1]['end'] == 60
+    cfg = by_iterations(iters=500)
+    fit_schedule(cfg, 20, None, None, by_hand=['train_cfg.max_iters'])
+    warm_up, poly = cfg.param_scheduler
+    assert (warm_up['end'], poly['begin'], poly['end']) == (50, 50, 160000)
+
+
 @pytest.mark.parametrize('epochs, length', [(None, 3), (6, 6)])
 def test_a_schedule_that_does_not_fit_the_length_is_fitted(epochs, length):
     """--cfg-options train_cfg.max_epochs=3 leaves a schedule of 36."""
