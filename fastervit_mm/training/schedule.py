@@ -24,12 +24,15 @@ Scheduler = dict[str, Any]
 
 
 def training_images(cfg: Config) -> int:
-    """How many images an epoch of ``cfg`` goes through, before its data set filters any."""
+    """How many images an epoch of ``cfg`` goes through; all of them, where its filters leave none."""
     init_default_scope(cfg.default_scope)
-    dataset = copy.deepcopy(cfg.train_dataloader.dataset)
-    for node in nested_dicts(dataset):
-        node.pop('filter_cfg', None)
-    return len(DATASETS.build(dataset))
+    try:
+        return len(DATASETS.build(cfg.train_dataloader.dataset))
+    except ValueError:  # mmengine cannot lay out an empty list; the runner, which needs images, says so
+        dataset = copy.deepcopy(cfg.train_dataloader.dataset)
+        for node in nested_dicts(dataset):
+            node.pop('filter_cfg', None)
+        return len(DATASETS.build(dataset))
 
 
 def counts_epochs(scheduler: Scheduler) -> bool:
