@@ -28,7 +28,8 @@ def training_images(cfg: Config) -> int:
     init_default_scope(cfg.default_scope)
     try:
         return len(DATASETS.build(cfg.train_dataloader.dataset))
-    except ValueError:  # mmengine cannot lay out an empty list; the runner, which needs images, says so
+    except ValueError:
+        # mmengine cannot lay out an empty list; the runner, which needs images, says so
         dataset = copy.deepcopy(cfg.train_dataloader.dataset)
         for node in nested_dicts(dataset):
             node.pop('filter_cfg', None)
