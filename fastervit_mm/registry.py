@@ -17,7 +17,7 @@ HOOKS = Registry(
     'hook',
     parent=mmengine_registry.HOOKS,
     scope='fastervit_mm',
-    locations=['fastervit_mm.training.hooks'],
+    locations=['fastervit_mm.training.hooks', 'fastervit_mm.training.finite_loss'],
 )
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',

@@ -16,6 +16,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from ..inference.compiling import compile_backbones
 from ..inference.fusing import fuse
 from ..registry import HOOKS
+from .whole_files import whole_checkpoints
 
 
 def random_states() -> dict[str, Any]:
@@ -69,6 +70,8 @@ class _RestoringIterator:
 class ResumableCheckpointHook(CheckpointHook):
     """mmengine's CheckpointHook, with the random-number states of every process in the file.
 
+    A checkpoint is there when it is whole, and the one before it goes after that.
+
     A resumed run then continues as the uninterrupted one would have (exactly so without loader
     workers; workers are seeded again). Validation leaves the generators as they were, so that it
     makes no difference whether it ran between two epochs.
@@ -103,7 +106,13 @@ class ResumableCheckpointHook(CheckpointHook):
         """Called in every process: collect their states before the main one writes the file."""
         if get_world_size() > 1:
             self._gathered = all_gather_object(self._before_val or random_states())
-        super()._save_checkpoint_with_step(runner, step, meta)
+        with whole_checkpoints(runner, self):
+            super()._save_checkpoint_with_step(runner, step, meta)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        """Saves the epoch's checkpoint once more, too: it names the best one."""
+        with whole_checkpoints(runner, self):
+            super()._save_best_checkpoint(runner, metrics)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._loaded = checkpoint.get('random_states') if runner._resume else None

@@ -13,8 +13,9 @@ from mmengine.runner import Runner
 
 from ..config.data_sets import nested_dicts
 from ..config.reading import check_checkpoint
-from ..errors import ArgumentError
+from ..errors import ArgumentError, FileError
 from .processes import has_accelerator, say, start_processes
+from .whole_files import whole_checkpoint
 
 
 def starts_from_random_weights(cfg: Config) -> bool:
@@ -53,9 +54,21 @@ def request_amp(cfg: Config) -> None:
 
 
 def request_resume(cfg: Config, resume: str) -> None:
-    """Resume from a checkpoint; 'auto': from the last one in the work dir, if there is one."""
+    """Resume from a checkpoint; 'auto': from the last whole one in the work dir, if there is one.
+
+    Raises:
+        FileError: there is none like that; or the only one is torn.
+    """
     cfg.resume = True
-    cfg.load_from = None if resume == 'auto' else check_checkpoint(resume)
+    if resume != 'auto':
+        cfg.load_from = check_checkpoint(resume)
+        return
+    other, torn = whole_checkpoint(Path(cfg.get('work_dir') or '.'))
+    cfg.load_from = None if other is None else str(other)
+    if torn is not None and torn.is_file():
+        if other is None:
+            raise FileError(f'{torn} is torn, and {cfg.work_dir} has no other checkpoint to resume')
+        say(f'warning: {torn} is torn (it ended before its end was written): resuming from {other}')
 
 
 def has_checkpoint(work_dir: str) -> bool:

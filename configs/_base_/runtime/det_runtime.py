@@ -9,6 +9,7 @@ default_hooks = dict(
         type='fastervit_mm.ResumableCheckpointHook', interval=1, max_keep_ckpts=3, save_best='auto'
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    finite_loss=dict(type='fastervit_mm.FiniteLossHook'),
     visualization=dict(type='DetVisualizationHook'),
 )
 env_cfg = dict(

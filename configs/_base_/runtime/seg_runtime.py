@@ -13,6 +13,7 @@ default_hooks = dict(
         save_best='mIoU',
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    finite_loss=dict(type='fastervit_mm.FiniteLossHook'),
     visualization=dict(type='SegVisualizationHook'),
 )
 env_cfg = dict(

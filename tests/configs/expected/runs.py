@@ -88,6 +88,7 @@ DETECTION_RUNTIME = {
             'save_best': 'auto',
         },
         'sampler_seed': {'type': 'DistSamplerSeedHook'},
+        'finite_loss': {'type': 'fastervit_mm.FiniteLossHook'},
         'visualization': {'type': 'DetVisualizationHook'},
     },
     'env_cfg': {
@@ -121,6 +122,7 @@ SEGMENTATION_RUNTIME = {
             'save_best': 'mIoU',
         },
         'sampler_seed': {'type': 'DistSamplerSeedHook'},
+        'finite_loss': {'type': 'fastervit_mm.FiniteLossHook'},
         'visualization': {'type': 'SegVisualizationHook'},
     },
     'env_cfg': {

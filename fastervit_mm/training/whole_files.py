@@ -1,0 +1,137 @@
+"""Checkpoints that are whole or not there, whatever ends a run while it writes one."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+
+from ..errors import FileError
+
+PART = '.part'  # of a file that is being written
+_STEP = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
+
+
+def make_lasting(path: Path) -> None:
+    """Write what the system still holds of a file or folder to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def put_in_place(part: Path, path: Path) -> None:
+    """Give a file that was written beside ``path`` its name, in one step, on the disk."""
+    make_lasting(part)
+    part.replace(path)
+    make_lasting(path.parent)
+
+
+class _LateRemoval:
+    """A file backend that removes nothing before it is told to.
+
+    Args:
+        backend: mmengine's.
+    """
+
+    def __init__(self, backend: Any) -> None:
+        self.backend, self.waiting = backend, list[tuple[Any, str]]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+    def remove(self, path: str) -> None:
+        self.waiting.append((self.backend.remove, path))
+
+    def rmtree(self, path: str) -> None:
+        self.waiting.append((self.backend.rmtree, path))
+
+    def remove_now(self, kept: set[str]) -> None:
+        """What was to be removed, but for files that were written meanwhile."""
+        for function, path in self.waiting:
+            if path not in kept:
+                function(path)
+
+
+@contextmanager
+def whole_checkpoints(runner: Any, hook: Any) -> Iterator[None]:
+    """Inside, checkpoints are written beside their place, and older ones go when they are there.
+
+    Args:
+        runner: whose ``save_checkpoint`` the hook calls.
+        hook: mmengine's CheckpointHook, with its ``file_backend``.
+
+    Raises:
+        FileError: a checkpoint cannot be written, such as on a full disk; the older ones are there.
+    """
+    before = vars(hook).get('file_backend')
+    if before is None or isinstance(before, _LateRemoval):  # training has not begun; inside one
+        yield
+        return
+    save, backend = runner.save_checkpoint, _LateRemoval(before)
+    written: set[str] = set()
+
+    def save_whole(out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
+        if '://' in out_dir:  # no disk of ours
+            save(out_dir, filename, *args, **kwargs)
+            return
+        path = Path(out_dir, filename)
+        part = path.with_name(path.name + PART)
+        try:
+            save(out_dir, part.name, *args, **kwargs)
+            if is_main_process() and part.is_file():
+                put_in_place(part, path)
+            elif is_main_process() and part.is_dir():  # of a strategy that writes several files
+                part.rename(path)
+        except OSError as error:
+            if part.is_file():
+                part.unlink()
+            raise FileError(
+                f'checkpoint {path} cannot be written ({error.strerror or error}); make room and go on '
+                'with --resume: the checkpoints before it are whole'
+            ) from None
+        written.add(str(path))
+
+    runner.save_checkpoint, hook.file_backend = save_whole, backend
+    try:
+        yield
+        backend.remove_now(written)
+    finally:
+        runner.save_checkpoint = save
+        hook.file_backend = before
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint was written to its end: PyTorch's files are zip archives."""
+    return path.is_file() and zipfile.is_zipfile(path)
+
+
+def whole_checkpoint(work_dir: Path) -> tuple[Path | None, Path | None]:
+    """The checkpoint to resume, and the one named for it where that is torn.
+
+    Args:
+        work_dir: of a run.
+
+    Returns:
+        The newest whole checkpoint in place of a torn one, or None; the torn one, or None.
+    """
+    last = work_dir / 'last_checkpoint'
+    if not last.is_file():
+        return None, None
+    text = last.read_text().strip()
+    named = Path(text) if text else last
+    if named.is_dir() or is_whole(named):
+        return None, None
+    steps = {}
+    for path in work_dir.glob('*.pth'):
+        match = _STEP.fullmatch(path.name)
+        if match is not None and is_whole(path):
+            steps[int(match[1])] = path
+    return (steps[max(steps)] if steps else None), named
