@@ -10,7 +10,7 @@ from typing import Any
 
 from .findings import Findings
 from .images import ImageFacts, probe
-from .layouts import CocoSplit, read_annotations
+from .layouts import CocoSplit, leads_out, read_annotations
 
 Content = dict[str, Any]
 
@@ -184,6 +184,10 @@ def _usable_images(
     progress: Callable[[Iterable], Iterable],
 ) -> tuple[list[Content], dict[Any, Content]]:
     """Images that can be used, numbered from 1; the same by the ids that annotations give."""
+    for entry in entries:
+        if leads_out(entry['file_name']):
+            findings.add('file name that leads out of the folder', f'{entry["file_name"]:.80}')
+    entries = [entry for entry in entries if not leads_out(entry['file_name'])]
     facts = [probe(split.images / entry['file_name'], decode) for entry in progress(entries)]
     as_stored = _annotated_as_stored(entries, facts, findings)
     by_name: dict[str, Content | None] = {}

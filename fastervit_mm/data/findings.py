@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 # kind of problem -> what is done about it in training
 REMEDIES = {
+    'file name that leads out of the folder': 'left out',
     'missing image': 'left out',
     'unreadable image': 'left out',
     'image without annotations': 'kept out of training by the config unless it asks for them',

@@ -156,6 +156,12 @@ def _coco_files(folder: Path) -> list[Path]:
     return coco
 
 
+def leads_out(file_name: str) -> bool:
+    """Whether a file name of an annotation file is absolute, or goes up with '..'."""
+    parts = re.split(r'[\\/]', file_name)
+    return '..' in parts or parts[0] == '' or re.match(r'[A-Za-z]:', file_name) is not None
+
+
 def _image_folder(folder: Path, annotations: Path, words: tuple[str, ...]) -> Path:
     """Where the images of ``annotations`` are: a folder holding the first file that it names.
 
@@ -169,7 +175,7 @@ def _image_folder(folder: Path, annotations: Path, words: tuple[str, ...]) -> Pa
     named = [p for word in words for p in beside if p.name.lower() == word]
     for image in images[:20]:
         for candidate in (*named, annotations.parent, *beside):
-            if (candidate / image['file_name']).is_file():
+            if not leads_out(image['file_name']) and (candidate / image['file_name']).is_file():
                 return candidate
     raise FileError(
         f'none of the first images that {annotations} names (such as '

@@ -17,6 +17,7 @@ from .findings import REMEDIES, Findings
 
 HELD_OUT = 0.2  # of the training images, where a folder has no validation split
 SEED = 0
+TEMPLATE = '{{'  # of mmengine's configs: {{$HOME:x}} becomes the variable's value
 
 Progress = Callable[[Iterable], Iterable]
 
@@ -59,7 +60,12 @@ class Reading(ABC):
     @property
     def fatal(self) -> list[str]:
         """Why training would fail."""
-        return [reason for findings in self.findings for reason in findings.fatal]
+        reasons = [reason for findings in self.findings for reason in findings.fatal]
+        return reasons + [
+            f'the class name {name!r} holds {TEMPLATE}, which config files replace: rename the class'
+            for name in self.classes
+            if TEMPLATE in name
+        ]
 
     def stop_on_fatal(self) -> None:
         """Raise ArgumentError with the first reason for which training would fail."""

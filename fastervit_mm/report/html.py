@@ -63,9 +63,18 @@ def picture(image: Image.Image, caption: str = '', width: int | None = None) -> 
 
 
 def figure(plot: Any, caption: str = '') -> str:
-    """A matplotlib figure inside the page, as SVG, with ``caption`` under it."""
+    """A matplotlib figure inside the page, as SVG, with ``caption`` under it.
+
+    Its texts are names from files: dollars in them are dollars, not formulas.
+    """
+    import matplotlib
+    from matplotlib.text import Text
+
     buffer = io.BytesIO()
-    plot.savefig(buffer, format='svg', bbox_inches='tight')
+    for text in plot.findobj(Text):
+        text.set_parse_math(False)
+    with matplotlib.rc_context({'text.parse_math': False}):  # ticks are made while drawing
+        plot.savefig(buffer, format='svg', bbox_inches='tight')
     data = base64.b64encode(buffer.getvalue()).decode()
     return (
         f'<figure><img alt="{escape(caption)}" src="data:image/svg+xml;base64,{data}">'

@@ -117,6 +117,8 @@ def _dataset_misfit(dataset: dict[str, Any], head_counts: set[int]) -> str | Non
         return f'{stated} has other classes'
     if head_counts - {len(names)}:
         return f'the heads of the config are not for the {len(names)} classes of {stated}'
+    if _names_outside(path):
+        return f'{stated} names files outside of the folder'
     image = _first_image(path)
     folder = (dataset.get('data_prefix') or {}).get('img') or ''
     if image is None:
@@ -128,12 +130,21 @@ def _dataset_misfit(dataset: dict[str, Any], head_counts: set[int]) -> str | Non
 
 def _first_image(annotation_file: Path) -> str | None:
     """The first file name in a COCO annotation file, which is not parsed for it."""
-    with (
-        open(annotation_file, 'rb') as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
-    ):
-        found = re.search(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")', text)
-        return None if found is None else json.loads(found[1])
+    found = _search(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")', annotation_file)
+    return None if found is None else json.loads(found)
+
+
+def _names_outside(annotation_file: Path) -> bool:
+    """Whether a COCO annotation file names a file by an absolute path or one with '..'."""
+    outside = rb'"file_name"\s*:\s*("(?:\\?/|\\\\|[A-Za-z]:|(?:[^"]*[/\\])?\.\.["/\\]))'
+    return _search(outside, annotation_file) is not None
+
+
+def _search(pattern: bytes, path: Path) -> bytes | None:
+    """The first group of the first place that ``pattern`` fits in a file; None: there is none."""
+    with open(path, 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        found = re.search(pattern, text)
+        return None if found is None else found[1]
 
 
 def _written(part: CocoPart, path: Path) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def test_splits_share_nothing():
 
 
 LEFT_OUT = """
+file name that leads out of the folder
 missing image
 unreadable image
 box that is not four numbers
