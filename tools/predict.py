@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from fastervit_mm.config.argument_types import positive_int
+from fastervit_mm.config.reading import add_trust_option
 from fastervit_mm.errors import FileError, exit_on_user_error
 from fastervit_mm.prediction import Predictor, expand, predict
 
@@ -26,9 +27,10 @@ def main() -> None:
     parser.add_argument('--batch', type=positive_int, default=4, help='images at a time')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda:0 ...')
     parser.add_argument('--limit', type=positive_int, help='stop after so many images')
+    add_trust_option(parser)
     args = parser.parse_args()
     sources = expand(args.inputs)
-    predictor = Predictor(args.config, args.weights, args.device)
+    predictor = Predictor(args.config, args.weights, args.device, trust=args.trust_checkpoint)
     done, broken = predict(
         predictor, sources, args.out, score=args.score, batch=args.batch, limit=args.limit
     )

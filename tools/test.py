@@ -25,6 +25,7 @@ from fastervit_mm.tasks import task_of
 from fastervit_mm.tasks.use_folder import evaluate_on
 from fastervit_mm.training.processes import end_processes, say, start_processes
 from fastervit_mm.training.runner import build_runner
+from fastervit_mm.weights.entrances import guarded_loading
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,12 +36,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out',
         metavar='PATH',
-        help='keep predictions: a .pkl file of a detector, a folder of label maps of a segmentor',
+        help="keep predictions: a detector's in a .json file (COCO's results format; .pkl for mmdet's "
+        "tools), a segmentor's in a folder of label maps",
     )
     parser.add_argument(
         '--eval-only',
-        metavar='PKL',
+        metavar='FILE',
         help="evaluate the predictions that a detector's --out kept, without running it",
+    )
+    parser.add_argument(
+        '--trust',
+        action='store_true',
+        help='with --eval-only: read any .pkl file, which MAY RUN ANY CODE on this machine',
     )
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument(
@@ -82,6 +89,12 @@ def leave_run_alone(cfg: Config, args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
+    with guarded_loading(trust=args.trust_checkpoint, whole=True):
+        test(args)
+
+
+def test(args: argparse.Namespace) -> None:
+    """Test as the command line says."""
     checkpoint = args.checkpoint and check_checkpoint(args.checkpoint)
     cfg = load_config(args)
     start_processes(cfg)
@@ -98,7 +111,7 @@ def main() -> None:
     check_data_files(cfg, ('test_dataloader',))
     task = task_of(cfg)
     if args.eval_only is not None:
-        task.evaluate_file(cfg, args.eval_only)
+        task.evaluate_file(cfg, args.eval_only, trust=args.trust)
         return
     cfg.load_from = checkpoint
     if args.show or args.show_dir:

@@ -33,6 +33,7 @@ from fastervit_mm.training.runner import (
 )
 from fastervit_mm.training.schedule import fit_schedule, training_images
 from fastervit_mm.training.warm_start import start_from
+from fastervit_mm.weights.entrances import guarded_loading
 
 
 def parse_args() -> argparse.Namespace:
@@ -69,6 +70,12 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    with guarded_loading(trust=args.trust_checkpoint):
+        train(args)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train as the command line says."""
     if args.start is not None:
         check_checkpoint(args.start)  # before the data are looked at
     cfg = load_config(args)

@@ -45,9 +45,20 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         default='none',
         help='how the processes of a distributed run were started',
     )
+    add_trust_option(parser)
     parser.add_argument(
         '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS
     )  # given by older launchers
+
+
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """The one way round safe loading."""
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load checkpoints that safe loading refuses: THE FILE MAY THEN RUN ANY CODE on this '
+        'machine; only for files from someone you trust',
+    )
 
 
 def read_config(path: str) -> Config:

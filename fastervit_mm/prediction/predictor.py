@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..config.data_sets import dataset_classes, innermost_dataset
 from ..config.reading import check_checkpoint, read_config
 from ..errors import ArgumentError
 from ..tasks import task_of
+from ..weights.entrances import guarded_loading
 from .sources import Frame, Source, batches
 
 
@@ -25,6 +27,7 @@ class Predictor:
         config: path.
         weights: path or URL.
         device: 'auto', 'cpu', 'cuda:0' ...
+        trust: load weights that safe loading refuses: the file may run any code. Default False.
 
     Attributes:
         task: what it predicts.
@@ -32,13 +35,19 @@ class Predictor:
         inferencer: of the host library.
     """
 
-    def __init__(self, config: str, weights: str, device: str = 'auto') -> None:
+    def __init__(
+        self, config: str, weights: str, device: str = 'auto', *, trust: bool = False
+    ) -> None:
         cfg = read_config(config)
         self.task = task_of(cfg)
         check_checkpoint(weights)
-        self.inferencer = self.task.make_inferencer(
-            cfg, weights, None if device == 'auto' else device
-        )
+        classes: tuple[str, ...] = ()
+        if cfg.get('test_dataloader'):
+            classes = dataset_classes(innermost_dataset(cfg, 'test_dataloader')) or ()
+        with guarded_loading(trust=trust, whole=True, classes=classes):
+            self.inferencer = self.task.make_inferencer(
+                cfg, weights, None if device == 'auto' else device
+            )
         self.classes: tuple[str, ...] = tuple(self.inferencer.model.dataset_meta['classes'])
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Any]:

@@ -147,8 +147,13 @@ class Task:
         """
         raise NotImplementedError
 
-    def evaluate_file(self, cfg: Config, path: str) -> None:
+    def evaluate_file(self, cfg: Config, path: str, *, trust: bool = False) -> None:
         """Evaluate kept predictions on the config's test data, and print the metrics.
+
+        Args:
+            cfg: the whole config.
+            path: of `keep_predictions`.
+            trust: let a pickle run code. Default False.
 
         Raises:
             FileError: no such file.

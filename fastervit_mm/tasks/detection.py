@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.fileio import load
 from mmengine.registry import init_default_scope
 from PIL import Image
 from torch import nn
@@ -20,6 +19,7 @@ from ..pictures import draw_objects
 from ..report.results import ImageResult, Results
 from .detection_data import DetectionData
 from .detection_results import detection_images, detection_results
+from .kept_detections import PICKLES, read_detections
 from .random_truth import random_objects
 
 
@@ -53,14 +53,18 @@ class Detection(DetectionData):
             roi_head.mask_head = roi_head.mask_roi_extractor = None
 
     def keep_predictions(self, cfg: Config, path: str) -> Any:
-        """A metric that keeps them in the file ``path``, which ends in .pkl."""
-        if not path.endswith(('.pkl', '.pickle')):
-            raise ArgumentError(f'--out is {path!r}; for a detector it must end in .pkl')
+        """A metric that keeps them in the file ``path``: .json, or .pkl for mmdet's own tools."""
+        if path.endswith('.json'):
+            from .keeping_detections import KeepDetections
+
+            return KeepDetections(cfg, path)
+        if not path.endswith(PICKLES):
+            raise ArgumentError(f'--out is {path!r}; for a detector it must end in .json or .pkl')
         from mmdet.evaluation import DumpDetResults
 
         return DumpDetResults(out_file_path=path)
 
-    def evaluate_file(self, cfg: Config, path: str) -> None:
+    def evaluate_file(self, cfg: Config, path: str, *, trust: bool = False) -> None:
         """Without running the detector."""
         if not Path(path).is_file():
             raise FileError(f'--eval-only {path} does not exist; --out writes it')
@@ -70,7 +74,9 @@ class Detection(DetectionData):
         init_default_scope(self.scope)
         evaluator = Evaluator(cfg.test_evaluator)
         evaluator.dataset_meta = DATASETS.build(cfg.test_dataloader.dataset).metainfo
-        for name, value in evaluator.offline_evaluate(load(path)).items():
+        for name, value in evaluator.offline_evaluate(
+            read_detections(cfg, Path(path), trust)
+        ).items():
             print(f'{name}: {value:.4f}')
 
     def random_truth(
@@ -83,7 +89,7 @@ class Detection(DetectionData):
 
     def predictions_path(self, work_dir: Path) -> Path:
         """One file."""
-        return work_dir / 'predictions.pkl'
+        return work_dir / 'predictions.json'
 
     def prediction_files(self, cfg: Config, path: Path) -> list[Path]:
         """That file alone."""

@@ -42,7 +42,7 @@ class Segmentation(SegmentationData):
         """The evaluator itself keeps label maps, in the folder ``path``."""
         cfg.test_evaluator.update(output_dir=path, keep_results=True)
 
-    def evaluate_file(self, cfg: Config, path: str) -> None:
+    def evaluate_file(self, cfg: Config, path: str, *, trust: bool = False) -> None:
         """Not possible: label maps are kept without what the metric needs."""
         raise ArgumentError(
             '--eval-only needs the predictions of a detector; a segmentor keeps '

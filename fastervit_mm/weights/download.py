@@ -1,33 +1,63 @@
-"""Files named by a URL: downloaded once, to torch.hub's folder."""
+"""Files named by a URL: downloaded once and whole, to torch.hub's folder."""
 
 from __future__ import annotations
 
+import hashlib
+import http.client
+import re
+import urllib.error
+import urllib.request
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
+from tqdm import tqdm
 
-from ..errors import FileError
+from ..errors import ArgumentError, FileError
 from ..variants import WEIGHTS_URL
 
 LICENCE_NOTE = (
     "NVIDIA's FasterViT weights are under their own non-commercial licence (NVIDIA "
     'Source Code License-NC), not under the Apache-2.0 licence of this package'
 )
+THIS_MACHINE = ('localhost', '127.0.0.1', '::1')
+BLOCK = 1 << 20  # bytes read at a time
+
+
+def cache_path(url: str) -> Path:
+    """Where the file of ``url`` is kept: no two URLs share one.
+
+    The published weights keep their names, under which they may be put there by hand.
+
+    Args:
+        url: of a file.
+    """
+    name = Path(urlparse(url).path).name
+    folder = Path(torch.hub.get_dir()) / 'checkpoints'
+    if url == WEIGHTS_URL + name:
+        return folder / name
+    return folder / hashlib.sha256(url.encode()).hexdigest()[:16] / (name or 'file')
 
 
 def fetch(checkpoint: str) -> Path:
     """Path of ``checkpoint``; a URL is downloaded once, to torch.hub's folder.
 
     Raises:
+        ArgumentError: a URL that is not https.
         FileError: the download failed; the message says where to put the file by hand.
     """
     url = urlparse(checkpoint)
-    if url.scheme not in ('http', 'https'):
+    if '://' not in checkpoint or url.scheme == 'file':
         return Path(checkpoint.removeprefix('file://')).expanduser()
-    path = Path(torch.hub.get_dir()) / 'checkpoints' / Path(url.path).name
+    if url.scheme != 'https' and not (url.scheme == 'http' and url.hostname in THIS_MACHINE):
+        raise ArgumentError(
+            f'{checkpoint} is not https: what comes that way can be changed on its way; '
+            'fetch the file by a way that you trust and give its path'
+        )
+    path = cache_path(checkpoint)
     if is_main_process() and not path.is_file():
         _download(checkpoint, path)
     barrier()
@@ -37,16 +67,77 @@ def fetch(checkpoint: str) -> Path:
 
 
 def _download(url: str, path: Path) -> None:
+    """Download to ``path``, which is there only when it is whole."""
     print_log(f'downloading {url} to {path}', logger='current')
     if url.startswith(WEIGHTS_URL):
         print_log(LICENCE_NOTE, logger='current')
     path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'{path.name}.part')
     try:
-        torch.hub.download_url_to_file(url, str(path))
-    except OSError as error:  # urllib's errors among them
+        _download_part(url, part)
+    except (OSError, http.client.HTTPException) as error:  # urllib's errors among them
         raise FileError(
             f'cannot download {url} ({error}); fetch it elsewhere and put it at {path}, '
             'or give its path as init_cfg.checkpoint '
             '(--cfg-options model.backbone.init_cfg.checkpoint=PATH), or '
             'model.backbone.init_cfg=None to start from random weights'
         ) from None
+    part.replace(path)
+
+
+def _download_part(url: str, part: Path) -> None:
+    """Download to ``part``, from where an earlier download stopped; it is whole at the end.
+
+    Raises:
+        OSError: fewer bytes came than the server announced, or another hash than the name says.
+    """
+    have = part.stat().st_size if part.is_file() else 0
+    request = urllib.request.Request(url, headers={'User-Agent': 'fastervit_mm'})
+    if have:
+        request.add_header('Range', f'bytes={have}-')
+    try:
+        response = urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        if not have or error.code != 416:  # what is there is whole, or of another file
+            raise
+        part.unlink()
+        return _download_part(url, part)
+    with response:
+        resumed = response.status == 206
+        announced = response.headers.get('Content-Length')
+        total = None if announced is None else int(announced) + have * resumed
+        with open(part, 'ab' if resumed else 'wb') as file:
+            _copy(response, file, part.name, have * resumed, total)
+    if total is not None and part.stat().st_size != total:
+        raise OSError(
+            f'{part.stat().st_size} of {total} bytes came; the next try goes on from there'
+        )
+    _check_hash(url, part)
+
+
+def _copy(response: Any, file: Any, name: str, start: int, total: int | None) -> None:
+    with tqdm(
+        desc=name, initial=start, total=total, unit='B', unit_scale=True, unit_divisor=1024
+    ) as bar:
+        while block := response.read(BLOCK):
+            file.write(block)
+            bar.update(len(block))
+
+
+def _check_hash(url: str, part: Path) -> None:
+    """Of a file whose name ends in the start of its SHA-256: PyTorch's, and published ones of ours."""
+    address = urlparse(url)
+    match = re.search(r'-([0-9a-f]{8,})\.(\w+)$', address.path)
+    if match is None or not (
+        match[2] == 'safetensors' or address.hostname == 'download.pytorch.org'
+    ):
+        return
+    with open(part, 'rb') as file:
+        found = hashlib.sha256()
+        while block := file.read(BLOCK):
+            found.update(block)
+    if not found.hexdigest().startswith(match[1]):
+        part.unlink()
+        raise OSError(
+            f'the file has the hash {found.hexdigest()[: len(match[1])]}, its name says {match[1]}'
+        )

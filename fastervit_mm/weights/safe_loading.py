@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 import pickle
 import re
@@ -16,6 +17,9 @@ import torch
 from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
 from ..errors import FileError
+
+SAFETENSORS = '.safetensors'
+CLASSES_KEY = 'classes'  # of its metadata: a JSON list of names
 
 
 def _under_name(function: Callable, module: str, name: str) -> Callable:
@@ -75,8 +79,25 @@ def allowed(classes: list[Any]) -> Iterator[None]:
         add_safe_globals(before)
 
 
-def load_file(path: str | os.PathLike) -> Any:
-    """What ``torch.load`` gives for ``path``, on the CPU, without running code of the file.
+def _read_safetensors(path: str | os.PathLike) -> dict[str, Any]:
+    """Tensors as ``state_dict``, and class names as a checkpoint of mmengine has them."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework='pt') as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        metadata = file.metadata() or {}
+    meta = {}
+    if CLASSES_KEY in metadata:
+        meta['dataset_meta'] = dict(classes=tuple(json.loads(metadata[CLASSES_KEY])))
+    return dict(state_dict=tensors, meta=meta)
+
+
+def load_file(path: str | os.PathLike, map_location: Any = 'cpu') -> Any:
+    """What ``torch.load`` gives for ``path``, without running code of the file.
+
+    Args:
+        path: of a checkpoint, or of a ``.safetensors`` file, whose tensors come as ``state_dict``.
+        map_location: as `torch.load` takes it. Default 'cpu'.
 
     Raises:
         FileError: no such file, not a checkpoint, or one that safe loading refuses.
@@ -84,9 +105,11 @@ def load_file(path: str | os.PathLike) -> Any:
     if not Path(path).is_file():
         raise FileError(f'checkpoint {path} does not exist')
     try:
+        if Path(path).suffix == SAFETENSORS:
+            return _read_safetensors(path)
         with allowed(harmless_classes()):
-            return torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # torch raises a dozen types for files that are no checkpoints
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:  # these raise a dozen types for files that are no checkpoints
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         blocked = re.search(r'GLOBAL (\S+)', str(error))
         if blocked:

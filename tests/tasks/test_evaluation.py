@@ -1,6 +1,8 @@
 """The edits of tools/test.py: drawing, test-time augmentation, keeping predictions; their evaluation."""
 
+import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from pycocotools.coco import COCO
 from fastervit_mm.data.drawn_shapes import CLASSES
 from fastervit_mm.errors import ArgumentError, FileError
 from fastervit_mm.tasks import task_of
+from fastervit_mm.tasks.detection_truth import Truth
+from fastervit_mm.tasks.kept_detections import read_detections, write_detections
 
 
 def a_config(scope, **more):
@@ -131,8 +135,9 @@ def test_a_detector_keeps_them_by_a_metric():
     for path in ('a.pkl', 'a.pickle'):
         metric = task_of(cfg).keep_predictions(cfg, path)
         assert isinstance(metric, DumpDetResults) and metric.out_file_path == path
-    with pytest.raises(ArgumentError, match=r"^--out is 'a\.json'; .* it must end in \.pkl$"):
-        task_of(cfg).keep_predictions(cfg, 'a.json')
+    assert task_of(cfg).keep_predictions(cfg, 'b/a.json').out_file_path == 'b/a.json'
+    with pytest.raises(ArgumentError, match=r"^--out is 'a\.txt'; .* end in \.json or \.pkl$"):
+        task_of(cfg).keep_predictions(cfg, 'a.txt')
 
 
 @pytest.fixture
@@ -179,6 +184,49 @@ def test_kept_predictions_are_evaluated(kept, capsys):
     task_of(cfg).evaluate_file(cfg, path)
     lines = capsys.readouterr().out.splitlines()
     assert 'coco/bbox_mAP: 1.0000' in lines and 'coco/bbox_mAP_50: 1.0000' in lines
+
+
+def test_detections_in_cocos_format_are_those_that_were_kept(kept, capsys):
+    """Written and read again, with masks and an image without detections."""
+    cfg, path = kept
+    predictions = read_detections(cfg, Path(path))
+    truth, size = Truth(cfg), list(predictions[0]['ori_shape'])
+    for prediction in predictions:
+        count = len(prediction['pred_instances']['scores'])
+        prediction['pred_instances']['masks'] = [dict(size=size, counts=b'PPY`0')] * count
+    for key in ('bboxes', 'scores', 'labels', 'masks'):
+        predictions[1]['pred_instances'][key] = predictions[1]['pred_instances'][key][:0]
+    written = Path(path).with_suffix('.json')
+    write_detections(written, truth, predictions)
+    assert {e['segmentation']['counts'] for e in json.loads(written.read_text())} == {'PPY`0'}
+    again = read_detections(cfg, written)
+    assert [p['img_id'] for p in again] == [p['img_id'] for p in predictions]
+    for one, other in zip(predictions, again, strict=True):
+        assert other['ori_shape'] == one['ori_shape']
+        found, expected = other['pred_instances'], one['pred_instances']
+        assert torch.allclose(found['bboxes'].float(), expected['bboxes'], atol=1e-4)
+        assert torch.allclose(found['scores'].float(), expected['scores'])
+        assert torch.equal(found['labels'], expected['labels'])
+        assert found['masks'] == expected['masks']
+    task_of(cfg).evaluate_file(cfg, str(written))
+    assert 'coco/bbox_mAP: ' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    'content, reason',
+    [
+        ('{', 'JSONDecodeError'),
+        ('[{"image_id": 1}]', 'KeyError'),
+        ('{"a": 1}', 'TypeError'),
+        ('[{"image_id": 77777}]', 'image 77777 is none of the test data'),
+        ('[{"image_id": 1, "category_id": 99, "bbox": [0, 0, 1, 1], "score": 1}]', 'KeyError: 99'),
+    ],
+)
+def test_other_files_are_no_detections(content, reason, kept, tmp_path):
+    cfg, _ = kept
+    (tmp_path / 'other.json').write_text(content)
+    with pytest.raises(FileError, match=rf"holds no detections in COCO's .*{reason}"):
+        read_detections(cfg, tmp_path / 'other.json')
 
 
 def test_what_cannot_be_evaluated_is_an_error(kept):

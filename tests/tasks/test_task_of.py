@@ -36,7 +36,7 @@ def test_other_libraries_have_none(settings):
 def test_where_a_report_keeps_predictions():
     paths = {name: task.predictions_path(Path('run')) for name, task in TASKS.items()}
     assert paths == {
-        'detection': Path('run/predictions.pkl'),
+        'detection': Path('run/predictions.json'),
         'segmentation': Path('run/label_maps'),
     }
     file = Path('any/file.pkl')

@@ -72,7 +72,7 @@ def config_of(work_dir):
 @pytest.fixture(scope='module')
 def evaluation(run):
     """What the evaluation of that run printed; its predictions lie where a report looks for them."""
-    shared = ['--work-dir', run, '--out', run / 'predictions.pkl']
+    shared = ['--work-dir', run, '--out', run / 'predictions.json']
     return call_tool('test.py', config_of(run), run / 'epoch_1.pth', *shared)
 
 

@@ -1,13 +1,12 @@
 """tools/report.py: when it evaluates first, with which command, and where its page goes."""
 
+import json
 import os
-import pickle
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from tests.helpers import ROOT, call_tool
@@ -46,18 +45,8 @@ def detector(tmp_path):
 
 def detections(path):
     """The cat exactly, the dog not at all."""
-    found = [
-        dict(
-            img_id=number,
-            pred_instances=dict(
-                bboxes=torch.tensor(boxes).reshape(-1, 4).float(),
-                scores=torch.full((len(boxes),), 0.9),
-                labels=torch.zeros(len(boxes), dtype=torch.int64),
-            ),
-        )
-        for number, boxes in ((101, [[2, 2, 12, 12]]), (102, []))
-    ]
-    path.write_bytes(pickle.dumps(found))
+    found = dict(image_id=101, category_id=5, bbox=[2, 2, 10, 10], score=0.9)
+    path.write_text(json.dumps([found]))
 
 
 @pytest.fixture
@@ -108,7 +97,7 @@ def command_of(work_dir, out):
 
 
 def test_a_detector_is_evaluated_once(detector, evaluations):
-    out = detector / 'predictions.pkl'
+    out = detector / 'predictions.json'
     output = call_tool('report.py', detector)
     assert evaluations == [command_of(detector, out)]
     assert '$ ' + ' '.join(command_of(detector, out)) in output.splitlines()

@@ -37,7 +37,7 @@ def tested(made, shapes, tmp_path, checkpoint):
 def test_the_help_names_the_options():
     output = call_tool('test.py', '--help')
     assert 'Evaluate a checkpoint, and draw or keep its predictions.' in output
-    for option in ('[checkpoint]', '--out PATH', '--eval-only PKL', '--show-dir FOLDER'):
+    for option in ('[checkpoint]', '--out PATH', '--eval-only FILE', '--show-dir FOLDER'):
         assert option in output
 
 

@@ -76,13 +76,18 @@ def ap_lines(output: str) -> dict[str, float]:
 
 
 def test_kept_predictions_are_evaluated_alike(whole, shapes, tmp_path):
-    kept = tmp_path / 'predictions.pkl'
+    kept, plain = tmp_path / 'predictions.pkl', tmp_path / 'predictions.json'
     output = a_test(whole, shapes, tmp_path, '--out', kept, '--show-dir', 'drawn')
     assert 'coco/segm_mAP' in output
     assert len(list(tmp_path.glob('*/drawn/*.jpg'))) == 2
     assert len(pickle.loads(kept.read_bytes())) == 2
     again = call_tool('test.py', SHAPES, '--data', shapes, '--eval-only', kept)
     assert 'coco/segm_mAP' in again and ap_lines(again) == ap_lines(output)
+    a_test(whole, shapes, tmp_path, '--out', plain)
+    found = json.loads(plain.read_text())
+    assert {'image_id', 'category_id', 'bbox', 'score', 'segmentation'} == set(found[0])
+    again = call_tool('test.py', SHAPES, '--data', shapes, '--eval-only', plain)
+    assert ap_lines(again) == ap_lines(output)
 
 
 def test_predictions_are_those_that_testing_keeps(whole, shapes, tmp_path):

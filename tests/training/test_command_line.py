@@ -54,6 +54,7 @@ def test_options_by_default(config):
         data=None,
         ignore_zero=None,
         cfg_options=None,
+        trust_checkpoint=False,
         launcher='none',
         local_rank=0,
     )

@@ -159,7 +159,7 @@ def test_urls_are_fetched_once_and_the_licence_is_named(tmp_path, monkeypatch):
         fetched.append(url)
         open(path, 'wb').close()
 
-    monkeypatch.setattr('torch.hub.download_url_to_file', download)
+    monkeypatch.setattr('fastervit_mm.weights.download._download_part', download)
     url = WEIGHTS_URL + VARIANTS['fastervit_2'].weights
     assert (
         fetch(url)
@@ -175,7 +175,7 @@ def test_a_failed_download_says_where_to_put_the_file(tmp_path, monkeypatch):
         raise OSError('no route to host')
 
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    monkeypatch.setattr('torch.hub.download_url_to_file', refuse)
+    monkeypatch.setattr('fastervit_mm.weights.download._download_part', refuse)
     with pytest.raises(OSError, match=r'no route to host.*put it at .*a\.pth') as caught:
         fetch('https://example.org/a.pth')
     assert '\n' not in str(caught.value)

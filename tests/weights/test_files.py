@@ -14,7 +14,7 @@ from mmengine.logging import HistoryBuffer
 from fastervit_mm import VARIANTS
 from fastervit_mm.errors import FileError
 from fastervit_mm.variants import WEIGHTS_URL
-from fastervit_mm.weights.download import fetch
+from fastervit_mm.weights.download import cache_path, fetch
 from fastervit_mm.weights.safe_loading import load_file
 from tests.logged import logged
 
@@ -151,23 +151,24 @@ def hub(tmp_path, monkeypatch):
         Path(path).write_text(url)
 
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    monkeypatch.setattr('torch.hub.download_url_to_file', download)
+    monkeypatch.setattr('fastervit_mm.weights.download._download_part', download)
     return tmp_path / 'hub' / 'checkpoints', fetched
 
 
-@pytest.mark.parametrize('url', [ELSEWHERE, 'http://example.org/a.pth', f'{ELSEWHERE}?download=1'])
+@pytest.mark.parametrize('url', [ELSEWHERE, f'{ELSEWHERE}?download=1'])
 def test_urls_go_to_the_hubs_folder_once(hub, url):
     folder, fetched = hub
     with logged() as lines:
-        assert fetch(url) == fetch(url) == folder / 'a.pth'
-    assert fetched == [url] and (folder / 'a.pth').read_text() == url
-    assert lines == [f'downloading {url} to {folder / "a.pth"}']
+        path = fetch(url)
+        assert fetch(url) == path == cache_path(url) and folder in path.parents
+    assert fetched == [url] and path.read_text() == url
+    assert lines == [f'downloading {url} to {path}']
 
 
 def test_a_file_that_is_there_is_not_fetched(hub):
-    folder, fetched = hub
-    folder.mkdir(parents=True)
-    (folder / 'a.pth').write_text('mine')
+    _, fetched = hub
+    cache_path(ELSEWHERE).parent.mkdir(parents=True)
+    cache_path(ELSEWHERE).write_text('mine')
     with logged() as lines:
         assert fetch(ELSEWHERE).read_text() == 'mine'
     assert not fetched and not lines
@@ -203,33 +204,33 @@ def processes(monkeypatch):
 
 
 def test_the_main_process_downloads_before_the_others_go_on(hub, processes):
-    folder, fetched = hub
+    _, fetched = hub
     there = []
-    met = processes(True, lambda: there.append((folder / 'a.pth').is_file()))
+    met = processes(True, lambda: there.append(cache_path(ELSEWHERE).is_file()))
     with logged():
         fetch(ELSEWHERE)
     assert met == ['barrier'] and there == [True] and fetched == [ELSEWHERE]
 
 
 def test_the_other_processes_wait_for_its_file(hub, processes):
-    folder, fetched = hub
+    _, fetched = hub
 
     def arrives():
-        folder.mkdir(parents=True)
-        (folder / 'a.pth').touch()
+        cache_path(ELSEWHERE).parent.mkdir(parents=True)
+        cache_path(ELSEWHERE).touch()
 
     met = processes(False, arrives)
     with logged():
-        assert fetch(ELSEWHERE) == folder / 'a.pth'
+        assert fetch(ELSEWHERE) == cache_path(ELSEWHERE)
     assert met == ['barrier'] and not fetched
 
 
 def test_another_node_with_a_disk_of_its_own_downloads_after_waiting(hub, processes):
-    folder, fetched = hub
+    _, fetched = hub
     before = []
     met = processes(False, lambda: before.extend(fetched))
     with logged():
-        assert fetch(ELSEWHERE) == folder / 'a.pth'
+        assert fetch(ELSEWHERE) == cache_path(ELSEWHERE)
     assert met == ['barrier'] and not before and fetched == [ELSEWHERE]
 
 
@@ -238,8 +239,8 @@ def test_without_a_connection_it_says_what_to_do(tmp_path, monkeypatch):
         raise OSError('no route to host')
 
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    monkeypatch.setattr('torch.hub.download_url_to_file', refuse)
-    path = tmp_path / 'hub' / 'checkpoints' / 'a.pth'
+    monkeypatch.setattr('fastervit_mm.weights.download._download_part', refuse)
+    path = cache_path(ELSEWHERE)
     with logged() as lines, pytest.raises(FileError) as caught:
         fetch(ELSEWHERE)
     assert str(caught.value) == (

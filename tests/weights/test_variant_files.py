@@ -77,7 +77,7 @@ def test_the_variants_file_is_downloaded_and_loaded(monkeypatch, tmp_path):
         asked.append(url)
         torch.save(dict(state_dict=theirs), path)
 
-    monkeypatch.setattr('torch.hub.download_url_to_file', download)
+    monkeypatch.setattr('fastervit_mm.weights.download._download_part', download)
     torch.manual_seed(2)
     model = FasterViT('tiny', init_cfg=OWN)
     assert asked == []  # not in the constructor

@@ -1,0 +1,161 @@
+"""Every way by which a file of weights comes in, closed to code that the file may hold.
+
+mmengine's checkpoint loader serves the runner, the inferencers and most backbones' ``init_cfg``, and
+loads a file without safety where the safe way fails. Inside `guarded_loading` it loads safely;
+`import fastervit_mm` alone changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor, nn
+
+from ..errors import FileError
+from .download import fetch
+from .safe_loading import allowed, harmless_classes, load_file
+
+# PyTorch's own switch: every torch.load of the process is a safe one, whatever it asks for
+FORCE_SAFE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+# safe loading of older ones has known holes (CVE-2025-32434 below 2.6 is one)
+SOUND_TORCH = (2, 10)
+
+
+def load_weights(filename: str, map_location: Any = None, *, classes: Sequence[str] = ()) -> Any:
+    """A checkpoint's content, by path or URL, without running code of the file.
+
+    The config that a checkpoint of mmengine may carry in ``meta.config`` is left out: resuming
+    would execute it.
+
+    Args:
+        filename: path or URL.
+        map_location: as `torch.load` takes it. Default: as stored.
+        classes: names of the model's classes, for a checkpoint that has none: the host libraries
+            would take those of COCO or Cityscapes.
+
+    Raises:
+        FileError: no such file, one that safe loading refuses, or weights that are not finite.
+    """
+    content = load_file(fetch(filename), map_location=map_location)
+    if not isinstance(content, dict):
+        return content
+    meta = content.get('meta')
+    if isinstance(meta, Mapping):
+        meta = content['meta'] = {k: v for k, v in meta.items() if k != 'config'}
+    if classes and not {'dataset_meta', 'CLASSES'} & set(meta or ()):
+        content['meta'] = dict(meta or {}, dataset_meta=dict(classes=tuple(classes)))
+    check_finite(content.get('state_dict', content), filename)
+    return content
+
+
+def check_finite(entries: Any, filename: str) -> None:
+    """Weights that are not numbers give results that are none.
+
+    Raises:
+        FileError: an entry holds NaN or infinity.
+    """
+    for name, value in entries.items() if isinstance(entries, Mapping) else ():
+        if isinstance(value, Tensor) and value.is_floating_point() and not value.isfinite().all():
+            raise FileError(
+                f'checkpoint {filename} holds values in {name} that are not finite: the training that '
+                'wrote it had failed; use an earlier checkpoint'
+            )
+
+
+def _load_what_fits(load: Any, module: nn.Module, state_dict: Any, *args: Any, **more: Any) -> None:
+    """Mmengine's ``load_state_dict``, which must find all that the network has.
+
+    Args:
+        load: mmengine's.
+        module: gets the weights.
+        state_dict: the weights.
+        *args: as ``load`` takes them.
+        **more: the same.
+
+    Raises:
+        FileError: entries of the network are missing, or have other shapes.
+    """
+    inner: Any = module
+    while is_model_wrapper(inner) or isinstance(inner, BaseTTAModel):
+        inner = inner.module
+    wanted = inner.state_dict()
+    fitting = [n for n, v in wanted.items() if n in state_dict and state_dict[n].shape == v.shape]
+    lacking = [n for n in wanted if n not in fitting and 'num_batches_tracked' not in n]
+    unknown = [n for n in state_dict if n not in wanted]
+    counts = (
+        f'{len(fitting)} of {len(wanted)} entries of the network are in the checkpoint, '
+        f'{len(unknown)} of its entries are none of the network'
+    )
+    if lacking:
+        raise FileError(
+            f'the weights do not fit the config: {counts}; missing or of another shape: '
+            f'{", ".join(lacking[:3])}{" …" * (len(lacking) > 3)}; '
+            'use the config that the checkpoint was trained with'
+        )
+    print_log(f'weights: {counts}', logger='current')
+    load(module, state_dict, *args, **more)
+
+
+@contextmanager
+def guarded_loading(
+    trust: bool = False, *, whole: bool = False, classes: Sequence[str] = ()
+) -> Iterator[None]:
+    """Inside, every file that weights are loaded from is loaded safely, by whatever library.
+
+    mmengine's loader gives one line for a file that it must not read; what loads by itself meets
+    PyTorch's own refusal.
+
+    Args:
+        trust: load as the libraries do by themselves: a file may run any code. Default False.
+        whole: a checkpoint must hold all of the network. Default False: what fits is loaded.
+        classes: as in `load_weights`.
+    """
+    if trust:
+        yield
+        return
+    _warn_of_old_torch()
+
+    def load_from_safe(filename: str, map_location: Any = None, **_: Any) -> Any:
+        return load_weights(filename, map_location, classes=classes)  # mmengine logs our name
+
+    schemes, forced = CheckpointLoader._schemes.copy(), os.environ.get(FORCE_SAFE)
+    # names of model zoos are resolved to URLs by functions of mmengine, which then call these two
+    ours: dict[str, Any] = dict.fromkeys(('load_from_http', 'load_from_local'), load_from_safe)
+    if whole:
+        ours['load_state_dict'] = partial(_load_what_fits, mmengine_checkpoint.load_state_dict)
+    replaced = {name: getattr(mmengine_checkpoint, name) for name in ours}
+    try:
+        os.environ[FORCE_SAFE] = '1'
+        CheckpointLoader.register_scheme(('', 'http://', 'https://'), load_from_safe, force=True)
+        for name, function in ours.items():
+            setattr(mmengine_checkpoint, name, function)
+        with allowed(harmless_classes()):
+            yield
+    finally:
+        CheckpointLoader._schemes = schemes
+        for name, function in replaced.items():
+            setattr(mmengine_checkpoint, name, function)
+        if forced is None:
+            os.environ.pop(FORCE_SAFE, None)
+        else:
+            os.environ[FORCE_SAFE] = forced
+
+
+def _warn_of_old_torch() -> None:
+    version = tuple(int(part) for part in torch.__version__.split('+')[0].split('.')[:2])
+    if version < SOUND_TORCH:
+        warnings.warn(
+            f'safe loading of torch {torch.__version__} has known holes: files of strangers need '
+            f'torch {".".join(map(str, SOUND_TORCH))} or newer',
+            stacklevel=3,
+        )

@@ -1,0 +1,125 @@
+"""Downloads: whole or not there, resumed, checked, and no two URLs in one file."""
+
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import ClassVar
+
+import pytest
+
+from fastervit_mm.errors import ArgumentError, FileError
+from fastervit_mm.variants import WEIGHTS_URL
+from fastervit_mm.weights.download import cache_path, fetch
+
+CONTENT = bytes(range(256)) * 40
+
+
+class Server(BaseHTTPRequestHandler):
+    """Serves `CONTENT`; breaks off after ``breaks_after`` bytes, as often as it says."""
+
+    asked: ClassVar[list] = []
+    breaks_after: ClassVar[list] = []
+    ranges = True
+
+    def do_GET(self):
+        self.asked.append((self.path, self.headers.get('Range')))
+        start = 0
+        if self.ranges and self.headers.get('Range'):
+            start = int(self.headers['Range'].removeprefix('bytes=').rstrip('-'))
+        if start >= len(CONTENT):
+            self.send_error(416)
+            return
+        content = CONTENT[start:]
+        self.send_response(206 if start else 200)
+        self.send_header('Content-Length', str(len(content)))
+        self.end_headers()
+        end = self.breaks_after.pop(0) if self.breaks_after else len(content)
+        self.wfile.write(content[:end])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def url(monkeypatch, tmp_path):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Server, 'asked', [])
+    monkeypatch.setattr(Server, 'breaks_after', [])
+    monkeypatch.setattr(Server, 'ranges', True)
+    server = HTTPServer(('127.0.0.1', 0), Server)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f'http://127.0.0.1:{server.server_port}'
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_file_is_downloaded_once(url):
+    path = fetch(f'{url}/a/weights.pth')
+    assert path.read_bytes() == CONTENT and path.name == 'weights.pth'
+    assert fetch(f'{url}/a/weights.pth') == path and len(Server.asked) == 1
+    assert [p.name for p in path.parent.iterdir()] == ['weights.pth']
+
+
+def test_two_urls_never_share_a_file(url):
+    one, other = fetch(f'{url}/a/w.pth'), fetch(f'{url}/b/w.pth')
+    third = fetch(f'{url}/b/w.pth?revision=2')
+    assert len({one, other, third}) == 3 and len(Server.asked) == 3
+
+
+def test_the_published_weights_keep_their_names(monkeypatch, tmp_path):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    file = 'fastervit_0_224_1k.pth.tar'
+    assert cache_path(WEIGHTS_URL + file) == tmp_path / 'hub/checkpoints' / file
+    assert cache_path('https://elsewhere.org/' + file).parent != tmp_path / 'hub/checkpoints'
+
+
+def test_a_download_that_breaks_off_is_no_file_and_goes_on_later(url):
+    Server.breaks_after[:] = [1000, 2000]
+    for have in (1000, 3000):
+        with pytest.raises(FileError, match=f'cannot download .*{have}') as caught:
+            fetch(f'{url}/w.pth')
+        assert '\n' not in str(caught.value)
+        path = cache_path(f'{url}/w.pth')
+        assert not path.exists()
+        assert path.with_name('w.pth.part').stat().st_size == have
+    assert fetch(f'{url}/w.pth').read_bytes() == CONTENT
+    assert [r for _, r in Server.asked] == [None, 'bytes=1000-', 'bytes=3000-']
+
+
+def test_a_server_that_cannot_go_on_starts_again(url):
+    Server.breaks_after[:] = [1000]
+    with pytest.raises(FileError):
+        fetch(f'{url}/w.pth')
+    Server.ranges = False
+    assert fetch(f'{url}/w.pth').read_bytes() == CONTENT
+
+
+def test_a_part_that_is_too_long_is_thrown_away(url):
+    path = cache_path(f'{url}/w.pth')
+    path.parent.mkdir(parents=True)
+    path.with_name('w.pth.part').write_bytes(CONTENT + b'of another file')
+    assert fetch(f'{url}/w.pth').read_bytes() == CONTENT
+
+
+def test_the_hash_in_a_name_is_checked(url):
+    right = hashlib.sha256(CONTENT).hexdigest()[:8]
+    assert fetch(f'{url}/mine-{right}.safetensors').read_bytes() == CONTENT
+    with pytest.raises(FileError, match=f'has the hash {right}, its name says 00000000'):
+        fetch(f'{url}/mine-00000000.safetensors')
+    assert not list(cache_path(f'{url}/mine-00000000.safetensors').parent.iterdir())
+
+
+@pytest.mark.parametrize('url', ['http://example.org/w.pth', 'ftp://example.org/w.pth'])
+def test_only_https_leaves_the_machine(url):
+    with pytest.raises(ArgumentError, match=f'^{url} is not https'):
+        fetch(url)
+
+
+def test_paths_are_paths(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert str(fetch('a/b.pth')) == 'a/b.pth'
+    assert fetch(f'file://{tmp_path}/b.pth') == tmp_path / 'b.pth'
+    assert fetch('~/b.pth') == tmp_path / 'b.pth'
