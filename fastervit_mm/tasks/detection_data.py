@@ -118,7 +118,7 @@ def _dataset_misfit(dataset: dict[str, Any], head_counts: set[int]) -> str | Non
     if head_counts - {len(names)}:
         return f'the heads of the config are not for the {len(names)} classes of {stated}'
     if _names_outside(path):
-        return f'{stated} names files outside of the folder'
+        return f'{stated} names files outside of the folder, or writes names in disguise'
     image = _first_image(path)
     folder = (dataset.get('data_prefix') or {}).get('img') or ''
     if image is None:
@@ -135,9 +135,13 @@ def _first_image(annotation_file: Path) -> str | None:
 
 
 def _names_outside(annotation_file: Path) -> bool:
-    """Whether a COCO annotation file names a file by an absolute path or one with '..'."""
+    """Whether a COCO annotation file names a file by an absolute path or one with '..'.
+
+    Or may do so: nobody writes ASCII letters as escapes who has nothing to hide.
+    """
     outside = rb'"file_name"\s*:\s*("(?:\\?/|\\\\|[A-Za-z]:|(?:[^"]*[/\\])?\.\.["/\\]))'
-    return _search(outside, annotation_file) is not None
+    escaped = rb'(\\u00[2-7])'
+    return _search(outside, annotation_file) is not None or bool(_search(escaped, annotation_file))
 
 
 def _search(pattern: bytes, path: Path) -> bytes | None:

@@ -15,21 +15,12 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from ..errors import FileError
+from ..weights.safe_loading import plain_numpy, with_arrays
 from .detection_truth import Truth, coco_entries
 
 PICKLES = ('.pkl', '.pickle')
-# all that a pickle of mmdet's detections is made of
-_PLAIN = {
-    ('collections', 'OrderedDict'),
-    ('torch._utils', '_rebuild_tensor_v2'),
-    ('numpy', 'dtype'),
-    ('numpy', 'ndarray'),
-    *(
-        (f'numpy.{module}.multiarray', name)
-        for module in ('core', '_core')
-        for name in ('_reconstruct', 'scalar')
-    ),
-}
+# what a pickle of mmdet's detections is made of, beside numpy's arrays
+_PLAIN = {('collections', 'OrderedDict'), ('torch._utils', '_rebuild_tensor_v2')}
 
 
 def write_detections(path: Path, truth: Truth, predictions: Sequence[dict[str, Any]]) -> None:
@@ -123,6 +114,8 @@ class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ('torch.storage', '_load_from_bytes'):
             return _load_storage
+        if (module, name) in plain_numpy():
+            return plain_numpy()[module, name]
         if (module, name) not in _PLAIN:
             raise pickle.UnpicklingError(f'it holds {module}.{name}')
         return super().find_class(module, name)
@@ -135,7 +128,7 @@ def _load_storage(content: bytes) -> Any:
 def _read_pickle(path: Path, trust: bool) -> list[dict[str, Any]]:
     with open(path, 'rb') as file:
         try:
-            return pickle.load(file) if trust else _PlainUnpickler(file).load()
+            return pickle.load(file) if trust else with_arrays(_PlainUnpickler(file).load())
         except Exception as error:  # a pickle of anything can raise anything
             raise FileError(
                 f'{path} cannot be read as kept detections ({error}); --trust reads any pickle, which '

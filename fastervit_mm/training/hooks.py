@@ -16,7 +16,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from ..inference.compiling import compile_backbones
 from ..inference.fusing import fuse
 from ..registry import HOOKS
-from .whole_files import whole_checkpoints
+from .whole_files import check_finite_weights, whole_checkpoints
 
 
 def random_states() -> dict[str, Any]:
@@ -106,6 +106,8 @@ class ResumableCheckpointHook(CheckpointHook):
         """Called in every process: collect their states before the main one writes the file."""
         if get_world_size() > 1:
             self._gathered = all_gather_object(self._before_val or random_states())
+        if isinstance(runner, Runner):
+            check_finite_weights(runner.model)
         with whole_checkpoints(runner, self):
             super()._save_checkpoint_with_step(runner, step, meta)
 

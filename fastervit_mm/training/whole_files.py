@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import zipfile
@@ -11,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
+from torch import nn
 
-from ..errors import FileError
+from ..errors import FileError, UserError
 
 PART = '.part'  # of a file that is being written
 _STEP = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
@@ -31,7 +33,26 @@ def put_in_place(part: Path, path: Path) -> None:
     """Give a file that was written beside ``path`` its name, in one step, on the disk."""
     make_lasting(part)
     part.replace(path)
-    make_lasting(path.parent)
+    try:
+        make_lasting(path.parent)
+    except OSError as error:
+        # some network disks have no way to do that for a folder; the file is there
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+
+
+def check_finite_weights(model: nn.Module) -> None:
+    """Weights that are no numbers are not saved: earlier checkpoints must not go for them.
+
+    Raises:
+        UserError: a parameter or buffer holds NaN or infinity.
+    """
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise UserError(
+                f'the weights are no longer finite ({name}): they are not saved, the checkpoints before '
+                'are whole; go on from one of them with a lower learning rate or gradient clipping'
+            )
 
 
 class _LateRemoval:
@@ -126,6 +147,8 @@ def whole_checkpoint(work_dir: Path) -> tuple[Path | None, Path | None]:
     if not last.is_file():
         return None, None
     text = last.read_text().strip()
+    if '://' in text:  # no disk of ours
+        return None, None
     named = Path(text) if text else last
     if named.is_dir() or is_whole(named):
         return None, None

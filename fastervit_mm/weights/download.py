@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 import torch
+from filelock import FileLock
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from tqdm import tqdm
@@ -52,7 +53,7 @@ def fetch(checkpoint: str) -> Path:
     url = urlparse(checkpoint)
     if '://' not in checkpoint or url.scheme == 'file':
         return Path(checkpoint.removeprefix('file://')).expanduser()
-    if url.scheme != 'https' and not (url.scheme == 'http' and url.hostname in THIS_MACHINE):
+    if not _is_allowed(checkpoint):
         raise ArgumentError(
             f'{checkpoint} is not https: what comes that way can be changed on its way; '
             'fetch the file by a way that you trust and give its path'
@@ -74,7 +75,11 @@ def _download(url: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'{path.name}.part')
     try:
-        _download_part(url, part)
+        with FileLock(path.with_name(f'{path.name}.lock')):  # two jobs, or the ranks of a node
+            if path.is_file():
+                return
+            _download_part(url, part)
+            part.replace(path)
     except (OSError, http.client.HTTPException) as error:  # urllib's errors among them
         raise FileError(
             f'cannot download {url} ({error}); fetch it elsewhere and put it at {path}, '
@@ -82,7 +87,24 @@ def _download(url: str, path: Path) -> None:
             '(--cfg-options model.backbone.init_cfg.checkpoint=PATH), or '
             'model.backbone.init_cfg=None to start from random weights'
         ) from None
-    part.replace(path)
+
+
+class _StayOnHttps(urllib.request.HTTPRedirectHandler):
+    """A server may send elsewhere, but not to where what comes can be changed on its way."""
+
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Any:
+        if not _is_allowed(newurl):
+            raise OSError(f'it leads to {newurl}, which is not https')
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _is_allowed(url: str) -> bool:
+    address = urlparse(url)
+    return address.scheme == 'https' or (
+        address.scheme == 'http' and address.hostname in THIS_MACHINE
+    )
 
 
 def _download_part(url: str, part: Path) -> None:
@@ -91,17 +113,23 @@ def _download_part(url: str, part: Path) -> None:
     Raises:
         OSError: fewer bytes came than the server announced, or another hash than the name says.
     """
-    have = part.stat().st_size if part.is_file() else 0
+    mark = part.with_name(f'{part.name}.version')  # what the server calls the file's content
+    have = part.stat().st_size if part.is_file() and mark.is_file() else 0
     request = urllib.request.Request(url, headers={'User-Agent': 'fastervit_mm'})
     if have:
         request.add_header('Range', f'bytes={have}-')
+        request.add_header('If-Range', mark.read_text())  # else it sends the new file, whole
     try:
-        response = urllib.request.urlopen(request, timeout=60)
+        response = urllib.request.build_opener(_StayOnHttps).open(request, timeout=60)
     except urllib.error.HTTPError as error:
         if not have or error.code != 416:  # what is there is whole, or of another file
             raise
         part.unlink()
         return _download_part(url, part)
+    mark.unlink(missing_ok=True)
+    version = response.headers.get('ETag') or response.headers.get('Last-Modified')
+    if version and not version.startswith('W/'):
+        mark.write_text(version)
     with response:
         resumed = response.status == 206
         announced = response.headers.get('Content-Length')
@@ -112,6 +140,7 @@ def _download_part(url: str, part: Path) -> None:
         raise OSError(
             f'{part.stat().st_size} of {total} bytes came; the next try goes on from there'
         )
+    mark.unlink(missing_ok=True)
     _check_hash(url, part)
 
 
@@ -128,8 +157,10 @@ def _check_hash(url: str, part: Path) -> None:
     """Of a file whose name ends in the start of its SHA-256: PyTorch's, and published ones of ours."""
     address = urlparse(url)
     match = re.search(r'-([0-9a-f]{8,})\.(\w+)$', address.path)
-    if match is None or not (
-        match[2] == 'safetensors' or address.hostname == 'download.pytorch.org'
+    if (
+        match is None
+        or match[1].isdigit()
+        or not (match[2] == 'safetensors' or address.hostname == 'download.pytorch.org')
     ):
         return
     with open(part, 'rb') as file:

@@ -19,14 +19,17 @@ from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import FileError
 from .download import fetch
-from .safe_loading import allowed, harmless_classes, load_file
+from .published import check_finite
+from .safe_loading import TRUST, load_file
 
 # PyTorch's own switch: every torch.load of the process is a safe one, whatever it asks for
 FORCE_SAFE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+# whose names mmengine turns into URLs
+ZOOS = ('modelzoo://', 'torchvision://', 'open-mmlab://', 'openmmlab://', 'mmcls://')
 # safe loading of older ones has known holes (CVE-2025-32434 below 2.6 is one)
 SOUND_TORCH = (2, 10)
 
@@ -47,29 +50,18 @@ def load_weights(filename: str, map_location: Any = None, *, classes: Sequence[s
         FileError: no such file, one that safe loading refuses, or weights that are not finite.
     """
     content = load_file(fetch(filename), map_location=map_location)
-    if not isinstance(content, dict):
-        return content
-    meta = content.get('meta')
-    if isinstance(meta, Mapping):
-        meta = content['meta'] = {k: v for k, v in meta.items() if k != 'config'}
-    if classes and not {'dataset_meta', 'CLASSES'} & set(meta or ()):
-        content['meta'] = dict(meta or {}, dataset_meta=dict(classes=tuple(classes)))
-    check_finite(content.get('state_dict', content), filename)
+    meta = content.get('meta', {}) if isinstance(content, dict) else None
+    if not isinstance(meta, dict):
+        raise FileError(f'checkpoint {filename} is no dict, or its meta is none: not a checkpoint')
+    if not TRUST.get():
+        meta = {k: v for k, v in meta.items() if k != 'config'}
+    if classes and not (meta.get('dataset_meta') or meta.get('CLASSES')):
+        meta = dict(meta, dataset_meta=dict(classes=tuple(classes)))
+    if meta:
+        content['meta'] = meta
+    for entries in (content, content.get('state_dict'), content.get('model')):
+        check_finite(entries if isinstance(entries, Mapping) else {})
     return content
-
-
-def check_finite(entries: Any, filename: str) -> None:
-    """Weights that are not numbers give results that are none.
-
-    Raises:
-        FileError: an entry holds NaN or infinity.
-    """
-    for name, value in entries.items() if isinstance(entries, Mapping) else ():
-        if isinstance(value, Tensor) and value.is_floating_point() and not value.isfinite().all():
-            raise FileError(
-                f'checkpoint {filename} holds values in {name} that are not finite: the training that '
-                'wrote it had failed; use an earlier checkpoint'
-            )
 
 
 def _load_what_fits(load: Any, module: nn.Module, state_dict: Any, *args: Any, **more: Any) -> None:
@@ -116,14 +108,12 @@ def guarded_loading(
     PyTorch's own refusal.
 
     Args:
-        trust: load as the libraries do by themselves: a file may run any code. Default False.
+        trust: load what safe loading refuses: a file may then run any code. Default False.
         whole: a checkpoint must hold all of the network. Default False: what fits is loaded.
         classes: as in `load_weights`.
     """
-    if trust:
-        yield
-        return
-    _warn_of_old_torch()
+    if not trust:
+        _warn_of_old_torch()
 
     def load_from_safe(filename: str, map_location: Any = None, **_: Any) -> Any:
         return load_weights(filename, map_location, classes=classes)  # mmengine logs our name
@@ -134,14 +124,16 @@ def guarded_loading(
     if whole:
         ours['load_state_dict'] = partial(_load_what_fits, mmengine_checkpoint.load_state_dict)
     replaced = {name: getattr(mmengine_checkpoint, name) for name in ours}
+    trusting = TRUST.set(trust)
     try:
-        os.environ[FORCE_SAFE] = '1'
-        CheckpointLoader.register_scheme(('', 'http://', 'https://'), load_from_safe, force=True)
+        os.environ[FORCE_SAFE] = '0' if trust else '1'
+        others = [prefix for prefix in schemes if prefix not in ZOOS]
+        CheckpointLoader.register_scheme(others, load_from_safe, force=True)
         for name, function in ours.items():
             setattr(mmengine_checkpoint, name, function)
-        with allowed(harmless_classes()):
-            yield
+        yield
     finally:
+        TRUST.reset(trusting)
         CheckpointLoader._schemes = schemes
         for name, function in replaced.items():
             setattr(mmengine_checkpoint, name, function)

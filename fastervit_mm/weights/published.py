@@ -61,9 +61,27 @@ def network_entries(checkpoint: Any, prefix: str | None = None) -> dict[str, Ten
         for name, value in entries.items()
         if name.startswith(prefix)
     }
+    check_finite(entries)
     if not entries:
         raise FileError('the checkpoint holds no tensors' + (f' under {prefix!r}' * bool(prefix)))
     return entries
+
+
+def check_finite(entries: Mapping[str, Any]) -> None:
+    """Weights that are no numbers give results that are none.
+
+    Raises:
+        FileError: an entry holds NaN or infinity.
+    """
+    for name, value in entries.items():
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.is_meta:
+            continue
+        numbers = value.float() if value.element_size() == 1 else value  # 8 bits cannot be asked
+        if not numbers.isfinite().all():
+            raise FileError(
+                f'the checkpoint holds values in {name} that are not finite: the training that wrote it '
+                'had failed; use an earlier checkpoint'
+            )
 
 
 def why_skipped(name: str, built_stages: int) -> str | None:

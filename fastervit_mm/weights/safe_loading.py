@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import pickle
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_g
 
 from ..errors import FileError
 
+# --trust-checkpoint: files may run code
+TRUST: ContextVar[bool] = ContextVar('TRUST', default=False)
 SAFETENSORS = '.safetensors'
 CLASSES_KEY = 'classes'  # of its metadata: a JSON list of names
 
@@ -41,26 +43,122 @@ def _history_attribute(owner: Any, name: str) -> Any:
     return getattr(owner, name)
 
 
+class PlainDtype:
+    """Stands for ``numpy.dtype`` in a file: numbers of a plain kind, and nothing else.
+
+    numpy's own takes state from the file by which an array can be made of pointers.
+    """
+
+    def __init__(self, name: str, align: bool = False, copy: bool = False) -> None:
+        if not isinstance(name, str) or re.fullmatch(r'[?bBiufc]\d{0,2}', name) is None:
+            raise pickle.UnpicklingError(
+                f'GLOBAL numpy.dtype({name!r:.40}) was not an allowed global'
+            )
+        self.name = name
+        self.order: Any = '='
+
+    def __setstate__(self, state: tuple) -> None:
+        order, rest = state[1], state[2:]
+        if order not in ('<', '>', '|', '=') or any(v not in (None, -1, 0) for v in rest):
+            raise pickle.UnpicklingError('GLOBAL numpy.dtype of fields was not an allowed global')
+        self.order = order
+
+    def real(self) -> Any:
+        """The dtype of numpy's."""
+        import numpy as np
+
+        return np.dtype(self.name).newbyteorder(self.order)
+
+
+class PlainArray:
+    """Stands for ``numpy.ndarray`` in a file: made of bytes that are numbers."""
+
+    value: Any = None
+
+    def __setstate__(self, state: tuple) -> None:
+        import numpy as np
+
+        _, shape, dtype, fortran, content = state
+        if not isinstance(dtype, PlainDtype) or not isinstance(content, bytes):
+            raise pickle.UnpicklingError(
+                'GLOBAL numpy.ndarray of objects was not an allowed global'
+            )
+        flat = np.frombuffer(content, dtype.real()).copy()
+        self.value = flat.reshape(tuple(shape), order='F' if fortran else 'C')
+
+
+def _reconstruct(kind: Any, shape: Any, typecode: Any) -> PlainArray:
+    """An array without content, as numpy's pickles begin one."""
+    if kind is not PlainArray:
+        raise pickle.UnpicklingError('GLOBAL a kind of array was not an allowed global')
+    return PlainArray()
+
+
+def _no_bytes() -> bytes:
+    """The content of an array of no numbers."""
+    return b''
+
+
+def _scalar(dtype: Any, content: Any) -> Any:
+    """A number of numpy's."""
+    import numpy as np
+
+    if not isinstance(dtype, PlainDtype) or not isinstance(content, bytes):
+        raise pickle.UnpicklingError('GLOBAL numpy.scalar of an object was not an allowed global')
+    (number,) = np.frombuffer(content, dtype.real())
+    return number
+
+
+def plain_numpy() -> dict[tuple[str, str], Any]:
+    """Module and name of numpy's parts in a pickle -> what stands for them, for numpy 1 and 2."""
+    found: dict[tuple[str, str], Any] = {
+        ('numpy', 'dtype'): PlainDtype,
+        ('numpy', 'ndarray'): PlainArray,
+    }
+    for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
+        found[module, '_reconstruct'] = _reconstruct
+        found[module, 'scalar'] = _scalar
+    return found
+
+
+def with_arrays(value: Any) -> Any:
+    """What was loaded, with arrays of numpy's where `PlainArray` stands for them.
+
+    Args:
+        value: changed in place where it can be.
+    """
+    if isinstance(value, PlainArray):
+        return value.value
+    if isinstance(value, dict):
+        for key in value:
+            value[key] = with_arrays(value[key])
+    elif isinstance(value, list):
+        value[:] = map(with_arrays, value)
+    elif type(value) is tuple:
+        return tuple(map(with_arrays, value))
+    elif type(value).__name__ in ('Namespace', 'HistoryBuffer'):
+        with_arrays(vars(value))
+    return value
+
+
 def harmless_classes() -> list[Any]:
     """What safe loading may build besides tensors and plain containers; none of it runs code.
 
     The published files hold an ``argparse.Namespace``, mmengine's the histories of logged values:
-    numpy arrays, pickled under the module names of numpy 1 or 2, in one class.
+    numpy arrays, which our stand-ins make of numbers alone.
     """
-    import numpy as np
     from mmengine.logging.history_buffer import HistoryBuffer
 
-    # numpy 1.26 has a _core too, which is all but empty
-    core = '_core' if np.__version__ >= '2' else 'core'
-    multiarray = importlib.import_module(f'numpy.{core}.multiarray')
+    for kind, name in ((PlainDtype, 'dtype'), (PlainArray, 'ndarray')):
+        kind.__module__, kind.__name__, kind.__qualname__ = 'numpy', name, name
     functions = [
-        _under_name(getattr(multiarray, name), f'numpy.{module}.multiarray', name)
-        for module in ('core', '_core')
-        for name in ('_reconstruct', 'scalar')
+        _under_name(function, module, name)
+        for (module, name), function in plain_numpy().items()
+        if not isinstance(function, type)
     ]
     functions.append(_under_name(_history_attribute, 'builtins', 'getattr'))
-    array_types = [np.ndarray, np.dtype, *(type(np.dtype(t)) for t in ('f4', 'f8', 'i4', 'i8'))]
-    return [argparse.Namespace, HistoryBuffer, *functions, *array_types]
+    functions.append(_under_name(_no_bytes, 'builtins', 'bytes'))
+    return [argparse.Namespace, HistoryBuffer, PlainDtype, PlainArray, *functions]
 
 
 @contextmanager
@@ -107,8 +205,10 @@ def load_file(path: str | os.PathLike, map_location: Any = 'cpu') -> Any:
     try:
         if Path(path).suffix == SAFETENSORS:
             return _read_safetensors(path)
+        if TRUST.get():
+            return torch.load(path, map_location=map_location, weights_only=False)
         with allowed(harmless_classes()):
-            return torch.load(path, map_location=map_location, weights_only=True)
+            return with_arrays(torch.load(path, map_location=map_location, weights_only=True))
     except Exception as error:  # these raise a dozen types for files that are no checkpoints
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         blocked = re.search(r'GLOBAL (\S+)', str(error))

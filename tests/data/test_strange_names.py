@@ -75,9 +75,13 @@ def test_a_folder_that_fits_but_leads_out_is_not_used_as_it_is(name, tmp_path):
     cfg = read('detection/cascade_fastervit_shapes')
     misfit = task_of(cfg).misfit
     assert misfit(cfg, folder, ('train_dataloader',), None) is None
+    for text in (json.dumps(content), json.dumps(content).replace('..', '\\u002e.')):
+        path.write_text(text)
+        assert misfit(cfg, folder, ('train_dataloader',), None) is not None
     path.write_text(json.dumps(content))
     reason = misfit(cfg, folder, ('train_dataloader',), None)
-    assert reason == 'annotations/instances_train2017.json names files outside of the folder'
+    said = 'names files outside of the folder, or writes names in disguise'
+    assert reason == f'annotations/instances_train2017.json {said}'
 
 
 def test_class_names_are_names(tmp_path):

@@ -7,10 +7,15 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from fastervit_mm.errors import FileError
+from fastervit_mm.errors import FileError, UserError
 from fastervit_mm.training import whole_files
 from fastervit_mm.training.runner import request_resume
-from fastervit_mm.training.whole_files import is_whole, whole_checkpoint, whole_checkpoints
+from fastervit_mm.training.whole_files import (
+    check_finite_weights,
+    is_whole,
+    whole_checkpoint,
+    whole_checkpoints,
+)
 from tests.helpers import call_tool, few
 
 SHAPES = 'configs/detection/cascade_fastervit_shapes.py'
@@ -175,3 +180,11 @@ def test_a_run_goes_on_after_a_torn_checkpoint(shapes, tmp_path):
     assert f'{last} is torn' in output and 'resumed epoch: 2' in output
     again = torch.load(last, weights_only=False)['state_dict']
     assert all(torch.equal(again[name], value) for name, value in whole.items())
+
+
+def test_weights_that_are_not_finite_are_not_saved():
+    model = torch.nn.BatchNorm1d(2)
+    check_finite_weights(model)
+    model.running_mean[1] = float('nan')
+    with pytest.raises(UserError, match='no longer finite .running_mean.: they are not saved'):
+        check_finite_weights(model)

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ import pytest
 
 from fastervit_mm.errors import ArgumentError, FileError
 from fastervit_mm.variants import WEIGHTS_URL
-from fastervit_mm.weights.download import cache_path, fetch
+from fastervit_mm.weights.download import _StayOnHttps, cache_path, fetch
 
 CONTENT = bytes(range(256)) * 40
 
@@ -32,6 +33,7 @@ class Server(BaseHTTPRequestHandler):
         content = CONTENT[start:]
         self.send_response(206 if start else 200)
         self.send_header('Content-Length', str(len(content)))
+        self.send_header('ETag', '"one"')
         self.end_headers()
         end = self.breaks_after.pop(0) if self.breaks_after else len(content)
         self.wfile.write(content[:end])
@@ -60,7 +62,7 @@ def test_a_file_is_downloaded_once(url):
     path = fetch(f'{url}/a/weights.pth')
     assert path.read_bytes() == CONTENT and path.name == 'weights.pth'
     assert fetch(f'{url}/a/weights.pth') == path and len(Server.asked) == 1
-    assert [p.name for p in path.parent.iterdir()] == ['weights.pth']
+    assert {p.name for p in path.parent.iterdir()} <= {'weights.pth', 'weights.pth.lock'}
 
 
 def test_two_urls_never_share_a_file(url):
@@ -101,15 +103,46 @@ def test_a_part_that_is_too_long_is_thrown_away(url):
     path = cache_path(f'{url}/w.pth')
     path.parent.mkdir(parents=True)
     path.with_name('w.pth.part').write_bytes(CONTENT + b'of another file')
+    path.with_name('w.pth.part.version').write_text('"one"')
     assert fetch(f'{url}/w.pth').read_bytes() == CONTENT
 
 
 def test_the_hash_in_a_name_is_checked(url):
     right = hashlib.sha256(CONTENT).hexdigest()[:8]
     assert fetch(f'{url}/mine-{right}.safetensors').read_bytes() == CONTENT
-    with pytest.raises(FileError, match=f'has the hash {right}, its name says 00000000'):
-        fetch(f'{url}/mine-00000000.safetensors')
-    assert not list(cache_path(f'{url}/mine-00000000.safetensors').parent.iterdir())
+    with pytest.raises(FileError, match=f'has the hash {right}, its name says 0000000a'):
+        fetch(f'{url}/mine-0000000a.safetensors')
+    folder = cache_path(f'{url}/mine-0000000a.safetensors').parent
+    assert not [p for p in folder.iterdir() if p.suffix != '.lock']
+    assert fetch(f'{url}/mine-20240101.safetensors').read_bytes() == CONTENT  # a date
+
+
+def test_a_part_of_an_unknown_version_is_thrown_away(url):
+    path = cache_path(f'{url}/w.pth')
+    path.parent.mkdir(parents=True)
+    path.with_name('w.pth.part').write_bytes(b'of an older file')
+    assert fetch(f'{url}/w.pth').read_bytes() == CONTENT
+    assert Server.asked == [('/w.pth', None)]
+
+
+def test_two_jobs_at_once_download_it_once(url):
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(fetch(f'{url}/w.pth'))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4 and found[0].read_bytes() == CONTENT and len(Server.asked) == 1
+
+
+def test_a_server_that_leads_away_from_https_is_not_followed():
+    handler = _StayOnHttps()
+    request = urllib.request.Request('https://example.org/a.pth')
+    with pytest.raises(OSError, match='leads to http://example.org/a.pth, which is not https'):
+        handler.redirect_request(request, None, 302, '', {}, 'http://example.org/a.pth')
+    assert handler.redirect_request(request, None, 302, '', {}, 'https://x.org/a.pth') is not None
 
 
 @pytest.mark.parametrize('url', ['http://example.org/w.pth', 'ftp://example.org/w.pth'])

@@ -12,9 +12,12 @@ from mmengine.config import Config, ConfigDict
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from fastervit_mm import FasterViT
-from fastervit_mm.errors import FileError
+from fastervit_mm.errors import ArgumentError, FileError
 from fastervit_mm.prediction import Predictor
-from fastervit_mm.weights.entrances import FORCE_SAFE, guarded_loading
+from fastervit_mm.tasks.kept_detections import read_detections
+from fastervit_mm.weights.entrances import FORCE_SAFE, guarded_loading, load_weights
+from fastervit_mm.weights.published import network_entries
+from fastervit_mm.weights.safe_loading import load_file
 from tests.helpers import ROOT, SMALL, call_tool, few
 
 SHAPES = 'configs/detection/cascade_fastervit_shapes.py'
@@ -151,7 +154,8 @@ def test_kept_predictions(payload, mark, shapes, tmp_path):
 
 def test_trusting_is_asked_for(evil, mark, shapes, tmp_path):
     given = ['--config', SHAPES, '--weights', evil, '--out', tmp_path / 'out', '--trust-checkpoint']
-    call_tool('predict.py', shapes / 'coco/val2017', *given)  # as mmengine: what fits, or nothing
+    output = call_tool('predict.py', shapes / 'coco/val2017', *given, expect=1)
+    assert 'error: the weights do not fit the config' in output
     assert mark.exists()
 
 
@@ -181,7 +185,8 @@ def test_everything_is_as_before_afterwards(monkeypatch):
             assert CheckpointLoader._get_checkpoint_loader(name).__name__ == 'load_from_safe'
     assert FORCE_SAFE not in os.environ and CheckpointLoader._schemes == before
     with guarded_loading(trust=True):
-        assert FORCE_SAFE not in os.environ and CheckpointLoader._schemes == before
+        assert os.environ[FORCE_SAFE] == '0'
+    assert FORCE_SAFE not in os.environ and CheckpointLoader._schemes == before
     monkeypatch.setenv(FORCE_SAFE, '0')
     with guarded_loading():
         pass
@@ -280,3 +285,87 @@ def test_names_of_classes_come_from_the_config(weights, tmp_path):
     meta = dict(dataset_meta=dict(classes=('a', 'b', 'c')))
     path = stored(tmp_path / 'named.pth', weights, meta=meta)
     assert Predictor(str(ROOT / SHAPES), str(path), 'cpu').classes == ('a', 'b', 'c')
+
+
+class Forged:
+    """Pickles as a call with a state, such as numpy's own classes take it."""
+
+    def __init__(self, function, arguments, state=None):
+        self.parts = (function, arguments) if state is None else (function, arguments, state)
+
+    def __reduce__(self):
+        return self.parts
+
+
+FORGED = {
+    # an object dtype without its flags: what is read as an object are the attacker's bytes
+    'flags': Forged(np.dtype, ('O8', False, True), (3, '|', None, None, None, -1, -1, 0x20)),
+    'objects': np.array([print], dtype=object),
+    'fields': np.void((1, 2), dtype=[('config', 'i4'), ('epoch', 'i4')]),
+    'subarray': Forged(
+        np.dtype, ('f8', False, True), (3, '<', (np.dtype('O'), (1,)), None, None, 8, 8, 0)
+    ),
+    'an array of a buffer': Forged(np.ndarray, ((1,), np.dtype('i8'), bytearray(8))),
+    'strings': np.array(['a']),
+}
+
+
+@pytest.mark.parametrize('kind', FORGED)
+@pytest.mark.parametrize('where', ['meta', 'message_hub', 'state_dict', 'whole'])
+def test_numbers_alone_are_made_of_bytes(kind, where, tmp_path):
+    """Numpy's own classes would make arrays of pointers."""
+    content = FORGED[kind] if where == 'whole' else {where: dict(a=FORGED[kind])}
+    torch.save(content, tmp_path / 'forged.pth')
+    with guarded_loading(), pytest.raises(FileError, match='forged.pth'):
+        load_weights(str(tmp_path / 'forged.pth'))
+    (tmp_path / 'forged.pkl').write_bytes(pickle.dumps([content]))
+    with pytest.raises(FileError, match='cannot be read as kept detections'):
+        read_detections(Config(), tmp_path / 'forged.pkl')
+
+
+@pytest.mark.parametrize('meta', [np.float64(1), [('config', 'x')], 'config', 3])
+def test_a_meta_that_is_no_dict(meta, tmp_path):
+    torch.save(dict(state_dict={}, meta=meta), tmp_path / 'a.pth')
+    with guarded_loading(), pytest.raises(FileError, match='its meta is none: not a checkpoint'):
+        load_weights(str(tmp_path / 'a.pth'))
+
+
+@pytest.mark.parametrize('dtype', ['f4', 'f8', '>f8', 'i4', 'i8', 'u1', '?', 'f2', 'c8'])
+def test_arrays_of_numbers_come_as_they_were(dtype, tmp_path):
+    arrays = [np.arange(6).reshape(2, 3).astype(dtype), np.asfortranarray(np.ones((2, 3), dtype))]
+    arrays += [np.zeros((0, 2), dtype), np.array(3, dtype)]
+    scalar = np.dtype(dtype).type(1)
+    content = dict(a=arrays, b=(arrays[0], dict(c=scalar)), d=argparse.Namespace(x=arrays[1]))
+    torch.save(dict(meta=content), tmp_path / 'a.pth')
+    with guarded_loading():
+        found = load_weights(str(tmp_path / 'a.pth'))['meta']
+    for one, other in zip(
+        [*found['a'], found['b'][0], found['d'].x], [*arrays, *arrays[:2]], strict=True
+    ):
+        assert type(one) is np.ndarray and one.dtype == other.dtype and one.shape == other.shape
+        assert np.array_equal(one, other)
+    assert found['b'][1]['c'] == scalar
+    torch.save(found, tmp_path / 'again.pth')  # a run saves what it has loaded
+
+
+@pytest.mark.parametrize('address', ['s3://a/b.pth', 'http://example.org/a.pth', 'pavi://a'])
+def test_other_addresses_are_refused(address):
+    with guarded_loading(), pytest.raises(ArgumentError, match='is not https'):
+        CheckpointLoader.load_checkpoint(address)
+
+
+@pytest.mark.parametrize('key', ['state_dict', 'model', None])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.float8_e5m2])
+def test_weights_that_are_not_finite_are_refused_everywhere(key, dtype, tmp_path):
+    entries = dict(a=torch.tensor([1.0, float('inf')]).to(dtype))
+    torch.save(entries if key is None else {key: entries}, tmp_path / 'a.pth')
+    for load in (load_weights, lambda p: network_entries(load_file(p))):
+        with guarded_loading(), pytest.raises(FileError, match='values in a that are not finite'):
+            load(str(tmp_path / 'a.pth'))
+
+
+def test_trusting_keeps_the_other_checks(shapes, tmp_path):
+    path = stored(tmp_path / 'other.pth', {'foo': torch.ones(1)})
+    given = ['--config', SHAPES, '--weights', path, '--out', tmp_path / 'out', '--trust-checkpoint']
+    output = call_tool('predict.py', shapes / 'coco/val2017', *given, expect=1)
+    assert 'error: the weights do not fit the config' in output
