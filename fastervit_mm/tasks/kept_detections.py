@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from ..errors import FileError
-from ..weights.safe_loading import plain_numpy, with_arrays
+from ..weights.safe_loading import latin1, no_bytes, plain_numpy, with_arrays
 from .detection_truth import Truth, coco_entries
 
 PICKLES = ('.pkl', '.pickle')
@@ -114,8 +114,14 @@ class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ('torch.storage', '_load_from_bytes'):
             return _load_storage
-        if (module, name) in plain_numpy():
-            return plain_numpy()[module, name]
+        stand_ins = {
+            **plain_numpy(),
+            ('_codecs', 'encode'): latin1,
+            ('builtins', 'bytes'): no_bytes,
+            ('__builtin__', 'bytes'): no_bytes,
+        }
+        if (module, name) in stand_ins:
+            return stand_ins[module, name]
         if (module, name) not in _PLAIN:
             raise pickle.UnpicklingError(f'it holds {module}.{name}')
         return super().find_class(module, name)

@@ -94,7 +94,7 @@ def _reconstruct(kind: Any, shape: Any, typecode: Any) -> PlainArray:
     return PlainArray()
 
 
-def _no_bytes() -> bytes:
+def no_bytes() -> bytes:
     """The content of an array of no numbers."""
     return b''
 
@@ -119,6 +119,13 @@ def plain_numpy() -> dict[tuple[str, str], Any]:
         found[module, '_reconstruct'] = _reconstruct
         found[module, 'scalar'] = _scalar
     return found
+
+
+def latin1(text: Any, encoding: Any) -> bytes:
+    """Bytes, as older protocols of pickle write them."""
+    if not isinstance(text, str) or encoding != 'latin1':
+        raise pickle.UnpicklingError('GLOBAL codecs.encode was not an allowed global')
+    return text.encode('latin1')
 
 
 def with_arrays(value: Any) -> Any:
@@ -157,7 +164,7 @@ def harmless_classes() -> list[Any]:
         if not isinstance(function, type)
     ]
     functions.append(_under_name(_history_attribute, 'builtins', 'getattr'))
-    functions.append(_under_name(_no_bytes, 'builtins', 'bytes'))
+    functions.append(_under_name(no_bytes, 'builtins', 'bytes'))
     return [argparse.Namespace, HistoryBuffer, PlainDtype, PlainArray, *functions]
 
 

@@ -236,3 +236,20 @@ def test_what_cannot_be_evaluated_is_an_error(kept):
     cfg.default_scope = 'mmseg'
     with pytest.raises(ArgumentError, match='^--eval-only needs the predictions of a detector;'):
         task_of(cfg).evaluate_file(cfg, path)
+
+
+@pytest.mark.parametrize('protocol', range(2, 6))
+def test_pickles_of_every_protocol_are_read(protocol, kept):
+    """mmengine writes the second, with masks as bytes."""
+    cfg, path = kept
+    predictions = read_detections(cfg, Path(path))
+    for prediction in predictions:
+        found = prediction['pred_instances']
+        found['masks'] = [dict(size=[2, 3], counts=c) for c in (b'PPY`0\xff', b'')]
+        found['more'] = np.arange(6, dtype='f4').reshape(2, 3)
+    Path(path).write_bytes(pickle.dumps(predictions, protocol))
+    for one, other in zip(read_detections(cfg, Path(path)), predictions, strict=True):
+        found, expected = one['pred_instances'], other['pred_instances']
+        assert found['masks'] == expected['masks'] and one['img_id'] == other['img_id']
+        assert torch.equal(found['bboxes'], expected['bboxes'])
+        assert type(found['more']) is np.ndarray and np.array_equal(found['more'], expected['more'])
