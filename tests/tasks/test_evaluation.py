@@ -238,9 +238,9 @@ def test_what_cannot_be_evaluated_is_an_error(kept):
         task_of(cfg).evaluate_file(cfg, path)
 
 
-@pytest.mark.parametrize('protocol', range(2, 6))
-def test_pickles_of_every_protocol_are_read(protocol, kept):
-    """mmengine writes the second, with masks as bytes."""
+@pytest.mark.parametrize('protocol', [2, 3, 4])
+def test_pickles_of_usual_protocols_are_read(protocol, kept):
+    """Mmengine writes the second, with masks as bytes."""
     cfg, path = kept
     predictions = read_detections(cfg, Path(path))
     for prediction in predictions:
