@@ -106,11 +106,12 @@ TABLES = (
     Table(
         'Cascade Mask R-CNN, COCO val2017, 3×',
         'configs/detection/cascade_metafile.yml',
-        'Published: FasterViT paper (arXiv 2306.06189), table 2; throughput of the backbone on one A100. '
+        'Published: FasterViT paper (arXiv 2306.06189), table 2; throughput as published, on one A100. '
         'Multiply-adds at 800×1280 px, 1000 proposals, 100 masks. Peers stand in '
         '`configs/detection/peers/`, Swin and ConvNeXt in two forms: on exactly our heads, pipeline and '
         'schedule, for comparing networks, and by their own recipes (`_own`), which their published '
-        'figures belong to.',
+        'figures belong to; ResNeXt on our recipe alone: the published figures beside it are those of a '
+        'recipe that is not known here.',
         {
             'published box AP': (RESULTS, 'box AP'),
             'published mask AP': (RESULTS, 'mask AP'),

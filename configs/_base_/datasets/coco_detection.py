@@ -1,6 +1,6 @@
 # COCO 2017 boxes, under data/coco/ (tools/train.py --data FOLDER: elsewhere). 2 images per GPU,
 # 8 GPUs. As for instance segmentation, without masks; what differs is published DINO's: images without
-# objects are kept, and nothing bounds the longer side before the crop (4200 px as in mmdet: 10 : 1).
+# objects are kept, and the longer side before the crop is free (4200 px, as in mmdet, bounds images of more than 7 : 1).
 _base_ = './coco_instance.py'
 
 test_meta = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
