@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
-from fastervit_mm.config.host import build_model
+from fastervit_mm.config.host import build_skeleton
 from fastervit_mm.errors import exit_on_user_error
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,9 +73,7 @@ def kind_of(name: str, module: nn.Module) -> str:
 
 def rows(cfg: Config) -> dict[str, Row]:
     """What the optimiser of ``cfg`` does to each kind of parameter, for each of `PARTS`."""
-    # Swin computes on what it builds, so it cannot be built without memory
-    device = 'cpu' if 'Swin' in cfg.model.backbone.type else 'meta'
-    model = build_model(cfg, device, init=False)
+    model = build_skeleton(cfg)
     # mixed precision refuses to start without an accelerator
     wrapper = build_optim_wrapper(model, dict(cfg.optim_wrapper, type='OptimWrapper'))
     base = cfg.optim_wrapper.optimizer.lr

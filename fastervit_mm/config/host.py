@@ -59,3 +59,10 @@ def build_model(cfg: Config, device: str | torch.device = 'cpu', init: bool = Tr
     if init:
         model.init_weights()
     return model.to(device)
+
+
+def build_skeleton(cfg: Config) -> nn.Module:
+    """The model that ``cfg`` describes for its names and shapes: without memory where that goes."""
+    # Swin computes on what it builds, so it cannot be built without memory
+    device = 'cpu' if 'Swin' in str(cfg.model.backbone.type) else 'meta'
+    return build_model(cfg, device, init=False)

@@ -139,9 +139,9 @@ def _names_outside(annotation_file: Path) -> bool:
 
     Or may do so: nobody writes ASCII letters as escapes who has nothing to hide.
     """
-    outside = rb'"file_name"\s*:\s*("(?:\\?/|\\\\|[A-Za-z]:|(?:[^"]*[/\\])?\.\.["/\\]))'
-    escaped = rb'(\\u00[2-7])'
-    return _search(outside, annotation_file) is not None or bool(_search(escaped, annotation_file))
+    outside = rb'"file_name"\s*:\s*"(?:\\?/|\\\\|[A-Za-z]:|(?:[^"]*[/\\])?\.\.["/\\])'
+    escaped = rb'\\u00[2-7]'
+    return _search(rb'(' + outside + rb'|' + escaped + rb')', annotation_file) is not None
 
 
 def _search(pattern: bytes, path: Path) -> bytes | None:

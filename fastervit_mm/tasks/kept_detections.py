@@ -17,6 +17,7 @@ from mmengine.registry import init_default_scope
 from ..errors import FileError
 from ..weights.safe_loading import latin1, no_bytes, plain_numpy, with_arrays
 from .detection_truth import Truth, coco_entries
+from .prepared_data import write_whole
 
 PICKLES = ('.pkl', '.pickle')
 # what a pickle of mmdet's detections is made of, beside numpy's arrays
@@ -36,9 +37,7 @@ def write_detections(path: Path, truth: Truth, predictions: Sequence[dict[str, A
         mask = entry.get('segmentation')
         if mask is not None and isinstance(mask['counts'], bytes):
             entry['segmentation'] = dict(mask, counts=mask['counts'].decode())
-    part = path.with_name(f'{path.name}.part')
-    part.write_text(json.dumps(entries))
-    part.replace(path)
+    write_whole(path, json.dumps(entries))
 
 
 def read_detections(cfg: Config, path: Path, trust: bool = False) -> list[dict[str, Any]]:
@@ -108,27 +107,28 @@ def _instances(
     return instances
 
 
+def _load_storage(content: bytes) -> Any:
+    return torch.load(io.BytesIO(content), map_location='cpu', weights_only=True)
+
+
+_STAND_INS = {
+    **plain_numpy(),
+    ('torch.storage', '_load_from_bytes'): _load_storage,
+    ('_codecs', 'encode'): latin1,
+    ('builtins', 'bytes'): no_bytes,
+    ('__builtin__', 'bytes'): no_bytes,
+}
+
+
 class _PlainUnpickler(pickle.Unpickler):
     """Reads numbers, tensors and plain containers, and nothing that could run code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ('torch.storage', '_load_from_bytes'):
-            return _load_storage
-        stand_ins = {
-            **plain_numpy(),
-            ('_codecs', 'encode'): latin1,
-            ('builtins', 'bytes'): no_bytes,
-            ('__builtin__', 'bytes'): no_bytes,
-        }
-        if (module, name) in stand_ins:
-            return stand_ins[module, name]
+        if (module, name) in _STAND_INS:
+            return _STAND_INS[module, name]
         if (module, name) not in _PLAIN:
             raise pickle.UnpicklingError(f'it holds {module}.{name}')
         return super().find_class(module, name)
-
-
-def _load_storage(content: bytes) -> Any:
-    return torch.load(io.BytesIO(content), map_location='cpu', weights_only=True)
 
 
 def _read_pickle(path: Path, trust: bool) -> list[dict[str, Any]]:

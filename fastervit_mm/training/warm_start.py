@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
-from ..config.host import build_model
+from ..config.host import build_skeleton
 from ..errors import ArgumentError
 from ..weights.published import network_entries
 from ..weights.safe_loading import load_file
@@ -17,10 +17,7 @@ from .processes import in_main_process
 
 def model_shapes(cfg: Config) -> dict[str, torch.Size]:
     """Names and shapes of the model that ``cfg`` describes."""
-    # Swin computes on what it builds, so it cannot be built without memory
-    device = 'cpu' if 'Swin' in str(cfg.model.backbone.type) else 'meta'
-    model = build_model(cfg, device, init=False)
-    return {name: value.shape for name, value in model.state_dict().items()}
+    return {name: value.shape for name, value in build_skeleton(cfg).state_dict().items()}
 
 
 def start_from(cfg: Config, checkpoint: str, work_dir: Path) -> list[str]:

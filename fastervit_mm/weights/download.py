@@ -28,6 +28,15 @@ THIS_MACHINE = ('localhost', '127.0.0.1', '::1')
 BLOCK = 1 << 20  # bytes read at a time
 
 
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits; read block by block."""
+    found = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(BLOCK):
+            found.update(block)
+    return found.hexdigest()
+
+
 def cache_path(url: str) -> Path:
     """Where the file of ``url`` is kept: no two URLs share one.
 
@@ -163,12 +172,7 @@ def _check_hash(url: str, part: Path) -> None:
         or not (match[2] == 'safetensors' or address.hostname == 'download.pytorch.org')
     ):
         return
-    with open(part, 'rb') as file:
-        found = hashlib.sha256()
-        while block := file.read(BLOCK):
-            found.update(block)
-    if not found.hexdigest().startswith(match[1]):
+    found = sha256_of(part)
+    if not found.startswith(match[1]):
         part.unlink()
-        raise OSError(
-            f'the file has the hash {found.hexdigest()[: len(match[1])]}, its name says {match[1]}'
-        )
+        raise OSError(f'the file has the hash {found[: len(match[1])]}, its name says {match[1]}')

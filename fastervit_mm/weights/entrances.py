@@ -81,7 +81,7 @@ def _load_what_fits(load: Any, module: nn.Module, state_dict: Any, *args: Any, *
     while is_model_wrapper(inner) or isinstance(inner, BaseTTAModel):
         inner = inner.module
     wanted = inner.state_dict()
-    fitting = [n for n, v in wanted.items() if n in state_dict and state_dict[n].shape == v.shape]
+    fitting = {n for n, v in wanted.items() if n in state_dict and state_dict[n].shape == v.shape}
     lacking = [n for n in wanted if n not in fitting and 'num_batches_tracked' not in n]
     unknown = [n for n in state_dict if n not in wanted]
     counts = (

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .download import sha256_of
 from .published import network_entries
 from .safe_loading import CLASSES_KEY, SAFETENSORS, load_file
 
@@ -44,7 +44,7 @@ def publish(checkpoint: str, out: Path) -> tuple[Path, tuple[str, ...]]:
     stem = out.name.removesuffix('.pth').removesuffix(SAFETENSORS)
     part = out.with_name(f'{stem}{SAFETENSORS}.part')
     save_file(entries, part, metadata={'format': 'pt', CLASSES_KEY: json.dumps(names)})
-    digest = hashlib.sha256(part.read_bytes()).hexdigest()[:HASH_LENGTH]
+    digest = sha256_of(part)[:HASH_LENGTH]
     path = out.with_name(f'{stem}-{digest}{SAFETENSORS}')
     part.replace(path)
     return path, names

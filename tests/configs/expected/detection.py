@@ -17,7 +17,13 @@ from tests.configs.expected.backbones import (
 from tests.configs.expected.changes import changed, joined
 from tests.configs.expected.data import COCO_DETECTION, COCO_INSTANCE
 from tests.configs.expected.models import CASCADE, DINO
-from tests.configs.expected.runs import DETECTION_RUNTIME, THREE_TIMES, TWELVE_EPOCHS, step
+from tests.configs.expected.runs import (
+    DECAY_OF_SWIN,
+    DETECTION_RUNTIME,
+    THREE_TIMES,
+    TWELVE_EPOCHS,
+    step,
+)
 
 CASCADE_3X = joined(CASCADE, COCO_INSTANCE, THREE_TIMES, DETECTION_RUNTIME)
 DINO_12E = joined(DINO, COCO_DETECTION, TWELVE_EPOCHS, DETECTION_RUNTIME)
@@ -129,13 +135,7 @@ RELEASED = {
 FINETUNE = {'default_hooks.checkpoint.max_keep_ckpts': 1}
 # what Swin's and ConvNeXt's own recipes change
 OWN_SWIN = {
-    'optim_wrapper.paramwise_cfg': {
-        'custom_keys': {
-            'absolute_pos_embed': {'decay_mult': 0.0},
-            'relative_position_bias_table': {'decay_mult': 0.0},
-            'norm': {'decay_mult': 0.0},
-        }
-    },
+    'optim_wrapper.paramwise_cfg': DECAY_OF_SWIN,
 }
 
 

@@ -75,6 +75,15 @@ ITERATIONS_160K = {
     'auto_scale_lr': BATCH_OF_16,
 }
 
+# of Swin's own recipe
+DECAY_OF_SWIN = {
+    'custom_keys': {
+        'absolute_pos_embed': {'decay_mult': 0.0},
+        'relative_position_bias_table': {'decay_mult': 0.0},
+        'norm': {'decay_mult': 0.0},
+    }
+}
+
 DETECTION_RUNTIME = {
     'default_scope': 'mmdet',
     'default_hooks': {

@@ -15,7 +15,7 @@ from tests.configs.expected.backbones import (
 from tests.configs.expected.changes import changed, joined
 from tests.configs.expected.data import ADE20K, ADE20K_640
 from tests.configs.expected.models import UPERNET
-from tests.configs.expected.runs import ITERATIONS_160K, SEGMENTATION_RUNTIME
+from tests.configs.expected.runs import DECAY_OF_SWIN, ITERATIONS_160K, SEGMENTATION_RUNTIME
 
 UPERNET_160K = joined(UPERNET, ADE20K, ITERATIONS_160K, SEGMENTATION_RUNTIME)
 
@@ -97,13 +97,7 @@ CONFIGS = {
 }
 OWN_SWIN = {
     'model.backbone.drop_path_rate': 0.3,
-    'optim_wrapper.paramwise_cfg': {
-        'custom_keys': {
-            'absolute_pos_embed': {'decay_mult': 0.0},
-            'relative_position_bias_table': {'decay_mult': 0.0},
-            'norm': {'decay_mult': 0.0},
-        }
-    },
+    'optim_wrapper.paramwise_cfg': DECAY_OF_SWIN,
 }
 OWN_CONVNEXT = {
     'model.test_cfg': {'mode': 'slide', 'crop_size': (512, 512), 'stride': (341, 341)},
