@@ -11,9 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import Config
-
 from fastervit_mm.config.data_sets import check_data_files
+from fastervit_mm.config.reading import read_config
 from fastervit_mm.errors import FileError, exit_on_user_error
 from fastervit_mm.report.run_page import report_page
 from fastervit_mm.report.work_dir import find_checkpoint, find_config, is_complete
@@ -57,7 +56,7 @@ def main() -> None:
     if not args.work_dir.is_dir():
         raise FileError(f'{args.work_dir} is not a folder; training writes its work dir')
     config = find_config(args.work_dir)
-    cfg = Config.fromfile(config)
+    cfg = read_config(str(config))
     check_data_files(cfg, ('test_dataloader',))
     task = task_of(cfg)
     path = task.predictions_path(args.work_dir)

@@ -100,7 +100,7 @@ def command(case: Case, work_dir: Path, detector: Path) -> list[str]:
     data = scenes(case, work_dir) / 'coco'
     run = work_dir / case.name()
     line = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(run / 'study.py')]
-    line += ['--data', str(data), '--work-dir', str(run)]
+    line += ['--data', str(data), '--work-dir', str(run), '--resume']  # one that was interrupted
     if case.start == 'a detector':
         line += ['--from', str(detector)]
     options = [f'randomness.seed={case.seed}']

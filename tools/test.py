@@ -113,7 +113,7 @@ def test(args: argparse.Namespace) -> None:
     if args.eval_only is not None:
         task.evaluate_file(cfg, args.eval_only, trust=args.trust)
         return
-    cfg.load_from = checkpoint
+    cfg.load_from, cfg.resume = checkpoint, False
     if args.show or args.show_dir:
         task.draw_predictions(cfg, show=args.show, folder=args.show_dir, wait_time=args.wait_time)
     if args.tta:
@@ -122,7 +122,7 @@ def test(args: argparse.Namespace) -> None:
         hook = dict(type='fastervit_mm.FasterInferenceHook', fuse=args.fuse, compile=args.compile)
         cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
     keep = None if args.out is None else task.keep_predictions(cfg, args.out)
-    runner = build_runner(cfg)
+    runner = build_runner(cfg, tests=True)
     if keep is not None:
         runner.test_evaluator.metrics.append(keep)
     runner.test()

@@ -19,18 +19,13 @@ from fastervit_mm.config.reading import (
     check_checkpoint,
     load_config,
 )
-from fastervit_mm.errors import exit_on_user_error
+from fastervit_mm.errors import ArgumentError, exit_on_user_error
 from fastervit_mm.tasks.use_folder import train_on, training_loaders
 from fastervit_mm.training.learning_rate import RULES, rule_for, scale_learning_rate
 from fastervit_mm.training.processes import end_processes, say, start_processes
+from fastervit_mm.training.resuming import settle_start
 from fastervit_mm.training.run_record import write_record
-from fastervit_mm.training.runner import (
-    build_runner,
-    has_checkpoint,
-    request_amp,
-    request_resume,
-    request_tensorboard,
-)
+from fastervit_mm.training.runner import build_runner, request_amp, request_tensorboard
 from fastervit_mm.training.schedule import fit_schedule, training_images
 from fastervit_mm.training.warm_start import start_from
 from fastervit_mm.weights.entrances import guarded_loading
@@ -62,6 +57,11 @@ def parse_args() -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='start from what fits of CHECKPOINT, which may have other classes',
     )
+    parser.add_argument(
+        '--fresh',
+        action='store_true',
+        help='where the work dir holds a run already, train in a new folder beside it',
+    )
     parser.add_argument('--epochs', type=int, help='train for so long; the schedule follows')
     parser.add_argument('--iters', type=int, help='the same in iterations')
     parser.add_argument('--tensorboard', action='store_true', help='write curves for it too')
@@ -70,6 +70,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    if args.fresh and args.resume is not None:
+        raise ArgumentError('--fresh and --resume exclude each other: start anew, or go on')
     with guarded_loading(trust=args.trust_checkpoint):
         train(args)
 
@@ -80,6 +82,8 @@ def train(args: argparse.Namespace) -> None:
         check_checkpoint(args.start)  # before the data are looked at
     cfg = load_config(args)
     start_processes(cfg)
+    # a job that is started again with the same options goes on; the first start has nothing to resume
+    checkpoint = settle_start(cfg, args.resume, args.fresh)
     if args.data is not None:
         lines = train_on(
             cfg,
@@ -97,20 +101,14 @@ def train(args: argparse.Namespace) -> None:
         say(scale_learning_rate(cfg, rule))
     if args.tensorboard:
         request_tensorboard(cfg)
-    # a job that is started again with the same options goes on; the first start has nothing to resume
-    resumes = args.resume is not None and (
-        args.start is None or args.resume != 'auto' or has_checkpoint(cfg.work_dir)
-    )
-    if resumes:
-        request_resume(cfg, args.resume)
-    elif args.start is not None:
+    if checkpoint is None and args.start is not None:
         for line in start_from(cfg, args.start, Path(cfg.work_dir)):
             say(line)
     check_data_files(cfg, training_loaders(cfg))
     if args.data is not None or args.epochs is not None or args.iters is not None:
         iterations = fit_schedule(cfg, training_images(cfg), args.epochs, args.iters, by_hand)
         say(f'training for {iterations} iterations; the log says how long it will take')
-    runner = build_runner(cfg)
+    runner = build_runner(cfg, resume=checkpoint)
     if is_main_process():
         write_record(Path(cfg.work_dir))
     runner.train()

@@ -12,6 +12,7 @@ from mmengine.config import Config, DictAction
 
 from ..errors import FileError
 from .host import check_host_library
+from .run_folder import follow_move
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +63,7 @@ def add_trust_option(parser: argparse.ArgumentParser) -> None:
 
 
 def read_config(path: str) -> Config:
-    """The config at ``path``.
+    """The config at ``path``; one in the folder of a run that was moved names the files there.
 
     Raises:
         FileError: no such file, with the nearest names beside it.
@@ -73,7 +74,9 @@ def read_config(path: str) -> Config:
         close = difflib.get_close_matches(file.name, beside, n=3)
         hint = f'did you mean {" or ".join(close)}?' if close else 'configs lie under configs/'
         raise FileError(f'config {path} does not exist; {hint}')
-    return Config.fromfile(path)
+    cfg = Config.fromfile(path)
+    follow_move(cfg, file)
+    return cfg
 
 
 def check_checkpoint(path: str) -> str:

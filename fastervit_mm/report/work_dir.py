@@ -37,8 +37,12 @@ def find_checkpoint(work_dir: Path) -> Path:
     last = work_dir / 'last_checkpoint'
     if not last.is_file():
         raise FileError(f'{work_dir} holds no checkpoint; training writes one')
-    path = Path(last.read_text().strip())
-    return path if path.is_file() else work_dir / path.name  # where the work dir was moved
+    named = Path(last.read_text().strip())
+    own = work_dir / named.name  # a folder that was moved or copied has its own
+    path = own if own.is_file() else named
+    if not path.is_file():
+        raise FileError(f'{last} names {named}, which is gone; training writes one')
+    return path
 
 
 def is_complete(files: Iterable[Path], checkpoint: Path) -> bool:
@@ -48,14 +52,37 @@ def is_complete(files: Iterable[Path], checkpoint: Path) -> bool:
 
 
 def read_curves(work_dir: Path) -> Curves:
-    """Logged scalars of all parts of a run, later parts replacing earlier ones."""
-    curves: dict[str, dict[float, float]] = {}
-    logs = sorted(work_dir.glob('*/vis_data/scalars.json'))
-    for path in logs:
-        for line in path.read_text().splitlines():
-            entry = json.loads(line)
-            step = entry.get('step')
-            for name, value in entry.items():
-                if step is not None and isinstance(value, (int, float)) and name != 'step':
-                    curves.setdefault(name, {})[step] = value
-    return {name: sorted(points.items()) for name, points in curves.items()}
+    """Logged scalars of all parts of a run.
+
+    A part that was resumed takes the place of what earlier ones logged from its first step on.
+    """
+    curves: Curves = {}
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for name, points in _read_part(path).items():
+            first = min(step for step, _ in points)
+            kept = [point for point in curves.get(name, []) if point[0] < first]
+            curves[name] = kept + sorted(dict(points).items())
+    return curves
+
+
+def _read_part(path: Path) -> Curves:
+    """What one start of a run logged, in the order of the file.
+
+    Raises:
+        FileError: a line is none of mmengine's; but for a last one, which a kill may have cut off.
+    """
+    points: Curves = {}
+    *whole, _ = path.read_text(errors='replace').split('\n')
+    for number, line in enumerate(whole, start=1):
+        try:
+            entry = dict(json.loads(line))
+        except (ValueError, TypeError):
+            raise FileError(
+                f'{path}, line {number}: {line!r:.80} is no JSON object; it is no log of '
+                'training: move it away'
+            ) from None
+        step = entry.get('step')
+        for name, value in entry.items():
+            if step is not None and isinstance(value, (int, float)) and name != 'step':
+                points.setdefault(name, []).append((step, value))
+    return points

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from ..inference.compiling import compile_backbones
 from ..inference.fusing import fuse
 from ..registry import HOOKS
+from .resuming import check_same_run, follow_schedule
 from .whole_files import check_finite_weights, whole_checkpoints
 
 
@@ -95,6 +97,20 @@ class ResumableCheckpointHook(CheckpointHook):
             set_random_states(self._before_val)
         self._before_val = None
 
+    def before_train(self, runner: Runner) -> None:
+        """The best checkpoint of a copied run is the copy's: a better one must not replace another's."""
+        super().before_train(runner)
+        if '://' in str(self.out_dir):
+            return
+        stated: Any = getattr(self, 'best_ckpt_path', None)
+        if stated:
+            self.best_ckpt_path = self._own(stated)
+        best = getattr(self, 'best_ckpt_path_dict', {})
+        best.update({name: path and self._own(path) for name, path in best.items()})
+
+    def _own(self, path: str) -> str:
+        return str(Path(self.out_dir, Path(path).name))
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Called in the main process alone: a run of one process needs no other's states."""
         if get_world_size() == 1:
@@ -117,7 +133,15 @@ class ResumableCheckpointHook(CheckpointHook):
             super()._save_best_checkpoint(runner, metrics)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """A run that is resumed must be the one that the checkpoint is of; its schedule is the config's.
+
+        Raises:
+            As `check_same_run`.
+        """
         self._loaded = checkpoint.get('random_states') if runner._resume else None
+        if runner._resume and isinstance(runner, Runner):
+            check_same_run(runner, checkpoint)
+            follow_schedule(runner, checkpoint)
 
     def _restore(self) -> None:
         """Take up the loaded states, once."""

@@ -8,11 +8,11 @@ import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
+from ..config.run_folder import FOLDER, RECORD
 from ..operators import operators_in_use
+from .whole_files import PART, put_in_place
 
-FILE = 'run.json'
 PACKAGES = (
     'fastervit_mm',
     'torch',
@@ -44,13 +44,10 @@ def versions() -> dict[str, str]:
 
 
 def write_record(work_dir: Path) -> None:
-    """Write this process's command and versions into ``work_dir``."""
+    """Write this process's command, its folder and versions into ``work_dir``."""
     work_dir.mkdir(parents=True, exist_ok=True)
-    record = dict(command='python ' + shlex.join(sys.argv), versions=versions())
-    (work_dir / FILE).write_text(json.dumps(record, indent=1))
-
-
-def read_record(work_dir: Path) -> dict[str, Any]:
-    """What `write_record` wrote; empty where the run was not started by our tools."""
-    path = work_dir / FILE
-    return json.loads(path.read_text()) if path.is_file() else {}
+    command = 'python ' + shlex.join(sys.argv)
+    record = {'command': command, FOLDER: str(work_dir.resolve()), 'versions': versions()}
+    part = work_dir / f'{RECORD}{PART}'
+    part.write_text(json.dumps(record, indent=1))
+    put_in_place(part, work_dir / RECORD)

@@ -12,10 +12,9 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ..config.data_sets import nested_dicts
-from ..config.reading import check_checkpoint
-from ..errors import ArgumentError, FileError
+from ..errors import ArgumentError
 from .processes import has_accelerator, say, start_processes
-from .whole_files import whole_checkpoint
+from .resuming import forget_pretrained
 
 
 def starts_from_random_weights(cfg: Config) -> bool:
@@ -51,29 +50,6 @@ def request_amp(cfg: Config) -> None:
     if cfg.optim_wrapper.get('type', 'OptimWrapper') == 'OptimWrapper':
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-
-
-def request_resume(cfg: Config, resume: str) -> None:
-    """Resume from a checkpoint; 'auto': from the last whole one in the work dir, if there is one.
-
-    Raises:
-        FileError: there is none like that; or the only one is torn.
-    """
-    cfg.resume = True
-    if resume != 'auto':
-        cfg.load_from = check_checkpoint(resume)
-        return
-    other, torn = whole_checkpoint(Path(cfg.get('work_dir') or '.'))
-    cfg.load_from = None if other is None else str(other)
-    if torn is not None and torn.is_file():
-        if other is None:
-            raise FileError(f'{torn} is torn, and {cfg.work_dir} has no other checkpoint to resume')
-        say(f'warning: {torn} is torn (it ended before its end was written): resuming from {other}')
-
-
-def has_checkpoint(work_dir: str) -> bool:
-    """Whether a run in ``work_dir`` has left something to resume."""
-    return (Path(work_dir) / 'last_checkpoint').is_file()
 
 
 def request_tensorboard(cfg: Config) -> None:
@@ -117,10 +93,34 @@ def fit_to_device(cfg: Config) -> None:
         cfg.env_cfg.dist_cfg = dict(backend='gloo')
 
 
-def build_runner(cfg: Config) -> Runner:
-    """The Runner of ``cfg``: its own type where it names one, such as FlexibleRunner."""
+class _LeavesConfig:
+    """Of a runner that tests: its config goes beside its log, that of the training stays."""
+
+    cfg: Config
+    log_dir: str
+
+    def dump_config(self) -> None:
+        self.cfg.dump(Path(self.log_dir, Path(self.cfg.filename or 'config.py').name))
+
+
+def build_runner(cfg: Config, *, resume: str | None = None, tests: bool = False) -> Runner:
+    """The Runner of ``cfg``: its own type where it names one, such as FlexibleRunner.
+
+    Args:
+        cfg: the whole config; it is written into its work dir.
+        resume: checkpoint to go on from. Default None: the run starts.
+        tests: write the config beside the log instead: a training's may be in the work dir.
+            Default False.
+    """
     start_processes(cfg)
     choose_precision(cfg)
     fit_to_device(cfg)
     runner_type: Any = cfg.get('runner_type')
-    return Runner.from_cfg(cfg) if runner_type is None else RUNNERS.build(cfg)
+    kind: Any = Runner if runner_type is None else RUNNERS.get(runner_type)
+    if tests:
+        kind = type(kind.__name__, (_LeavesConfig, kind), {})
+    runner = kind.from_cfg(cfg)
+    if resume is not None:  # not by the config: what is written there would resume whatever it runs
+        runner._resume, runner._load_from = True, resume
+        forget_pretrained(runner.model)
+    return runner

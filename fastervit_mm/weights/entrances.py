@@ -64,15 +64,12 @@ def load_weights(filename: str, map_location: Any = None, *, classes: Sequence[s
     return content
 
 
-def _load_what_fits(load: Any, module: nn.Module, state_dict: Any, *args: Any, **more: Any) -> None:
-    """Mmengine's ``load_state_dict``, which must find all that the network has.
+def check_fits(module: nn.Module, state_dict: Mapping[str, Any]) -> str:
+    """How much of weights is for a network, all of which must be there; in words.
 
     Args:
-        load: mmengine's.
-        module: gets the weights.
+        module: the network, or a wrapper of it.
         state_dict: the weights.
-        *args: as ``load`` takes them.
-        **more: the same.
 
     Raises:
         FileError: entries of the network are missing, or have other shapes.
@@ -94,7 +91,23 @@ def _load_what_fits(load: Any, module: nn.Module, state_dict: Any, *args: Any, *
             f'{", ".join(lacking[:3])}{" …" * (len(lacking) > 3)}; '
             'use the config that the checkpoint was trained with'
         )
-    print_log(f'weights: {counts}', logger='current')
+    return counts
+
+
+def _load_what_fits(load: Any, module: nn.Module, state_dict: Any, *args: Any, **more: Any) -> None:
+    """Mmengine's ``load_state_dict``, which must find all that the network has.
+
+    Args:
+        load: mmengine's.
+        module: gets the weights.
+        state_dict: the weights.
+        *args: as ``load`` takes them.
+        **more: the same.
+
+    Raises:
+        As `check_fits`.
+    """
+    print_log(f'weights: {check_fits(module, state_dict)}', logger='current')
     load(module, state_dict, *args, **more)
 
 

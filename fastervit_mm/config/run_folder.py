@@ -1,0 +1,91 @@
+"""The folder of a run (its work dir): whose it is, whether it is used, and that it may be moved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from ..errors import ArgumentError, FileError
+
+RECORD = 'run.json'  # what the run was started with
+FOLDER = 'work_dir'  # in the record: where the folder was then, absolute
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What the run in ``folder`` was started with; empty where our tools did not start it.
+
+    Raises:
+        FileError: the record is torn.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text())
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        raise FileError(f'{path} is no JSON object (torn?); remove it, training writes a new one')
+    return record
+
+
+def follow_move(cfg: Config, file: Path) -> None:
+    """Let the config of a run whose folder was moved or copied name the files that lie there now.
+
+    Args:
+        cfg: read from ``file``; changed in place.
+        file: the config in the folder of the run. Another config stays as it is.
+    """
+    folder = file.resolve().parent
+    before = read_record(folder).get(FOLDER) if cfg.get('work_dir') else None
+    if not isinstance(before, str):
+        return
+    if before != str(folder):
+        for key, value in cfg.items():
+            cfg[key] = _moved(value, before, str(folder))
+    cfg.work_dir = str(file.parent)  # it may state one below another current folder
+
+
+def _moved(node: Any, before: str, after: str) -> Any:
+    """A setting with every path below ``before`` below ``after``."""
+    if isinstance(node, str):
+        return after + node[len(before) :] if f'{node}/'.startswith(f'{before}/') else node
+    if isinstance(node, dict):
+        for key, value in node.items():
+            node[key] = _moved(value, before, after)
+        return node
+    if isinstance(node, (list, tuple)):
+        return type(node)(_moved(value, before, after) for value in node)
+    return node
+
+
+def is_used(folder: Path) -> bool:
+    """Whether a run has left checkpoints or curves in ``folder``."""
+    curves = (path.stat().st_size for path in folder.glob('*/vis_data/scalars.json'))
+    return (folder / 'last_checkpoint').exists() or any(folder.glob('*.pth')) or any(curves)
+
+
+def unused_folder(folder: Path, fresh: bool) -> Path:
+    """The folder for a new run: ``folder``, where no other run has been.
+
+    Args:
+        folder: that the run shall have.
+        fresh: where it is used, take the first unused one of ``folder-2``, ``folder-3`` …
+
+    Raises:
+        ArgumentError: it is used, and ``fresh`` is not set.
+    """
+    if not is_used(folder):
+        return folder
+    if not fresh:
+        raise ArgumentError(
+            f'{folder} holds a run already; go on with it by --resume, take a new folder beside it by '
+            '--fresh, or name another with --work-dir'
+        )
+    number = 2
+    while is_used(beside := folder.with_name(f'{folder.name}-{number}')):
+        number += 1
+    return beside

@@ -1,0 +1,207 @@
+"""Going on with a run: from which checkpoint, with which schedule, and what must be the same."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch import nn
+
+from ..config.reading import check_checkpoint
+from ..config.run_folder import unused_folder
+from ..errors import ArgumentError, FileError
+from ..weights.entrances import check_fits
+from .processes import in_main_process, say
+from .whole_files import is_whole, newest_whole
+
+# what a parameter scheduler counts; everything else of its state is what it was built with
+COUNTED = ('last_step', '_global_step', '_last_value', 'verbose')
+
+
+def resume_point(work_dir: Path, resume: str) -> str | None:
+    """The checkpoint to go on from; None: there is none, and 'auto' starts a run then.
+
+    A work dir that was copied or moved goes on from its own files, whatever path the copied
+    ``last_checkpoint`` names.
+
+    Args:
+        work_dir: of the run.
+        resume: a checkpoint's path or URL; 'auto': the last whole one in ``work_dir``.
+
+    Raises:
+        FileError: there is none like that; or all in ``work_dir`` are torn.
+    """
+    if resume != 'auto':
+        return check_checkpoint(resume)
+    last = work_dir / 'last_checkpoint'
+    named = last.read_text().strip() if last.is_file() else ''
+    if '://' in named:  # no disk of ours
+        return named
+    stated = Path(named) if named else None
+    own = stated and work_dir / stated.name
+    if own is not None and (own.is_dir() or is_whole(own)):
+        return str(own)
+    other = newest_whole(work_dir)
+    if other is None and stated is not None and (stated.is_dir() or is_whole(stated)):
+        return str(stated)  # of a run that keeps its checkpoints elsewhere
+    torn = next((path for path in (own, stated) if path is not None and path.is_file()), None)
+    if torn is not None:
+        if other is None:
+            raise FileError(f'{torn} is torn, and {work_dir} has no other checkpoint to resume')
+        say(f'warning: {torn} is torn (it ended before its end was written): resuming from {other}')
+    elif named and other is not None:
+        say(f'warning: {named}, the last checkpoint, is gone: resuming from {other}')
+    elif named:
+        raise FileError(f'{last} names {named}, which is gone, and there is no other to resume')
+    return None if other is None else str(other)
+
+
+def settle_start(cfg: Config, resume: str | None, fresh: bool) -> str | None:
+    """Where the run is written to, and the checkpoint that it goes on from, or None.
+
+    A folder holds one run: another one would mix their curves and replace its checkpoints.
+
+    Args:
+        cfg: its ``work_dir`` is changed in place where ``fresh`` asks for another; its own ``resume``
+            counts where ``resume`` is None.
+        resume: as in `resume_point`; None: start.
+        fresh: as in `unused_folder`.
+
+    Raises:
+        ArgumentError: the work dir is used by another run.
+        FileError: as `resume_point`.
+    """
+    work_dir = Path(cfg.work_dir)
+    if resume is None and cfg.get('resume') and not fresh:
+        resume = cfg.get('load_from') or 'auto'
+    cfg.resume = False  # a config that says so would also resume where it is tested
+    checkpoint = None if resume is None else resume_point(work_dir, resume)
+    goes_on = resume == 'auto' or (
+        checkpoint is not None and Path(checkpoint).resolve().parent == work_dir.resolve()
+    )
+    if not goes_on:
+        cfg.work_dir = str(in_main_process(lambda: unused_folder(work_dir, fresh)))
+        if cfg.work_dir != str(work_dir):
+            say(f'{work_dir} holds a run already: this one goes to {cfg.work_dir}')
+    return checkpoint
+
+
+def forget_pretrained(model: Any) -> None:
+    """Let a model load no pretrained files: a checkpoint replaces all that they hold.
+
+    Args:
+        model: of a runner; one that is not built yet (a config) stays as it is.
+    """
+    for module in model.modules() if isinstance(model, nn.Module) else ():
+        stated: Any = getattr(module, 'init_cfg', None)
+        entries = stated if isinstance(stated, (list, tuple)) else [stated]
+        if any(isinstance(entry, dict) and entry.get('type') == 'Pretrained' for entry in entries):
+            setattr(module, 'init_cfg', None)  # noqa: B010 (any module may have one)
+
+
+def check_same_run(runner: Runner, checkpoint: dict[str, Any]) -> None:
+    """A run goes on with the classes and the network that it had.
+
+    Args:
+        runner: of the run.
+        checkpoint: that it resumes.
+
+    Raises:
+        ArgumentError: the classes are others.
+        FileError: weights or groups of the optimizer do not fit.
+    """
+    meta = checkpoint.get('meta') or {}
+    old = tuple((meta.get('dataset_meta') or {}).get('classes') or ())
+    metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', None) or {}
+    new = tuple(metainfo.get('classes') or ())
+    if old and new and old != new:
+        raise ArgumentError(
+            f'the run to resume has the {len(old)} classes {", ".join(old[:5])}{" …" * (len(old) > 5)}, '
+            f'this one the {len(new)} classes {", ".join(new[:5])}{" …" * (len(new) > 5)}; a run goes on '
+            'with its own: start another from its weights with --from'
+        )
+    if 'optimizer' not in checkpoint or 'iter' not in meta:
+        raise FileError(
+            'the checkpoint to resume has no state of a training (it is one of weights alone); '
+            'start from its weights with --from'
+        )
+    check_fits(runner.model, checkpoint.get('state_dict', checkpoint))
+    wanted, found = (
+        [len(group['params']) for group in state.get('param_groups', ())]
+        for state in (runner.optim_wrapper.state_dict(), checkpoint['optimizer'])
+    )
+    if found != wanted:
+        raise FileError(
+            f"the checkpoint's optimizer has {len(found)} groups of {sum(found)} parameters, the "
+            f"config's {len(wanted)} of {sum(wanted)}; resume with the config of that run, or start "
+            'another from its weights with --from'
+        )
+
+
+def follow_schedule(runner: Runner, checkpoint: dict[str, Any]) -> None:
+    """Where the config's schedule is another than that of the checkpoint, let it go on by the config's.
+
+    mmengine would take the old one up, whatever the config says: a run of 2 epochs that goes on to 6
+    would stay at the rate where the second ended.
+
+    Args:
+        runner: whose schedulers are built and have not begun.
+        checkpoint: that it resumes; its schedulers, and what they set in the optimizer, are
+            changed in place to what they would be after as many steps of the config's schedule.
+    """
+    schedulers, states = runner.param_schedulers, checkpoint.get('param_schedulers')
+    if not isinstance(schedulers, list) or not isinstance(states, list):
+        return
+    if any(hasattr(s, 'need_val_args') for s in schedulers):  # they follow metrics, not steps
+        return
+    wanted = [_stated(s.state_dict()) for s in schedulers]
+    if wanted == [_stated(state) for state in states]:
+        return
+    meta = checkpoint['meta']
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # steps without one of the optimizer: that is the point
+        _replay(schedulers, meta['epoch'], meta['iter'])
+    checkpoint['param_schedulers'] = [copy.deepcopy(s.state_dict()) for s in schedulers]
+    keys = {key for s in schedulers for key in (s.param_name, f'initial_{s.param_name}')}
+    saved, stepped = checkpoint['optimizer'], runner.optim_wrapper.state_dict()
+    before = _rate(saved)
+    for group, new in zip(_groups(saved), _groups(stepped), strict=True):
+        group.update({key: new[key] for key in keys if key in new})
+    say(
+        'the schedule is another than that of the checkpoint: the learning rate goes on from '
+        f'{_rate(saved):.3g} (the old one was at {before:.3g})'
+    )
+
+
+def _groups(optimizer: dict[str, Any]) -> list[dict[str, Any]]:
+    """What schedulers set in the state of an optimizer: its groups, and mmengine's own beside them."""
+    own = optimizer.get('base_param_settings')
+    return optimizer['param_groups'] + ([own] if own else [])
+
+
+def _rate(optimizer: dict[str, Any]) -> float:
+    """The highest learning rate in the state of an optimizer."""
+    return max(float(group['lr']) for group in optimizer['param_groups'])
+
+
+def _stated(state: dict[str, Any]) -> dict[str, Any]:
+    """What a scheduler was built with."""
+    return {key: value for key, value in state.items() if key not in COUNTED}
+
+
+def _replay(schedulers: list[Any], epochs: int, iterations: int) -> None:
+    """Step schedulers as a run of so many epochs and iterations has done."""
+    per_iteration = [s for s in schedulers if not s.by_epoch]
+    per_epoch = [s for s in schedulers if s.by_epoch]
+    done = 0
+    for iteration in range(1, iterations + 1):
+        for scheduler in per_iteration:
+            scheduler.step()
+        while done < epochs * iteration // iterations:
+            done += 1
+            for scheduler in per_epoch:
+                scheduler.step()
