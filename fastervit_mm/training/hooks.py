@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
-from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from ..inference.compiling import compile_backbones
 from ..inference.fusing import fuse
 from ..registry import HOOKS
 from .resuming import check_same_run, follow_schedule
-from .whole_files import check_finite_weights, whole_checkpoints
+from .whole_files import check_finite_weights, remove_parts, whole_checkpoints
+
+VALIDATED = 'last_validation'  # a file with the epoch or iteration whose validation came to its end
 
 
 def random_states() -> dict[str, Any]:
@@ -68,6 +70,12 @@ class _RestoringIterator:
         return next(self.batches)
 
 
+def _step_of(runner: Runner) -> int:
+    """How many epochs, or else iterations, a run has done."""
+    loop = runner.train_loop
+    return loop.epoch if isinstance(loop, EpochBasedTrainLoop) else loop.iter
+
+
 @HOOKS.register_module()
 class ResumableCheckpointHook(CheckpointHook):
     """mmengine's CheckpointHook, with the random-number states of every process in the file.
@@ -98,18 +106,48 @@ class ResumableCheckpointHook(CheckpointHook):
         self._before_val = None
 
     def before_train(self, runner: Runner) -> None:
-        """The best checkpoint of a copied run is the copy's: a better one must not replace another's."""
+        """Take up what the stopped run left: its best checkpoint, and a validation that it did not end."""
         super().before_train(runner)
-        if '://' in str(self.out_dir):
-            return
+        if '://' not in str(self.out_dir):
+            self._own_best()
+            if is_main_process():
+                remove_parts(Path(self.out_dir))
+        if self._lacks_validation(runner):
+            print_log('the validation after the last checkpoint did not end: once more', 'current')
+            states = self._loaded
+            self._restore()  # a validation that draws draws what it would have drawn
+            self._loaded = states  # for the training that follows
+            self.last_ckpt = runner._load_from  # it gets the new best score too
+            runner.val_loop.run()
+
+    def _own_best(self) -> None:
+        """The best checkpoint of a copied run is the copy's: a better one must not replace another's."""
+
+        def own(path: str) -> str:
+            return str(Path(self.out_dir, Path(path).name))
+
         stated: Any = getattr(self, 'best_ckpt_path', None)
         if stated:
-            self.best_ckpt_path = self._own(stated)
+            self.best_ckpt_path = own(stated)
         best = getattr(self, 'best_ckpt_path_dict', {})
-        best.update({name: path and self._own(path) for name, path in best.items()})
+        best.update({name: path and own(path) for name, path in best.items()})
 
-    def _own(self, path: str) -> str:
-        return str(Path(self.out_dir, Path(path).name))
+    def _lacks_validation(self, runner: Runner) -> bool:
+        """Whether a resumed run was stopped between a checkpoint and the end of its validation."""
+        loop = runner.train_loop
+        if loop.iter == 0 or runner.val_loop is None:
+            return False
+        step = _step_of(runner)
+        last = loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters
+        due = step >= loop.val_begin and (step % loop.val_interval == 0 or step == last)
+        path = Path(runner.work_dir, VALIDATED)
+        return due and not (path.is_file() and path.read_text() == str(step))
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Save the best checkpoint, and note that this validation came to its end."""
+        super().after_val_epoch(runner, metrics)
+        if is_main_process() and runner.train_loop.iter:
+            Path(runner.work_dir, VALIDATED).write_text(str(_step_of(runner)))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Called in the main process alone: a run of one process needs no other's states."""

@@ -136,6 +136,13 @@ def whole_checkpoints(runner: Any, hook: Any) -> Iterator[None]:
         hook.file_backend = before
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove what a killed run was writing when it ended."""
+    for part in folder.glob(f'*.pth{PART}'):
+        if part.is_file():
+            part.unlink()
+
+
 def is_whole(path: Path) -> bool:
     """Whether a checkpoint was written to its end: PyTorch's files are zip archives."""
     return path.is_file() and zipfile.is_zipfile(path)

@@ -275,3 +275,24 @@ def test_where_a_checkpoint_is_found(tmp_path):
     assert resume_point(tmp_path, 'auto') == 's3://bucket/epoch_1.pth'
     with pytest.raises(FileError, match='checkpoint none.pth does not exist'):
         resume_point(tmp_path, 'none.pth')
+
+
+def test_a_validation_that_was_cut_off_is_done_again(tmp_path):
+    """Else its score, perhaps the best, would be missing: mmengine goes on with the next epoch."""
+    config = write_config(tmp_path, 3)
+    train(config, tmp_path / 'whole')
+    train(config, tmp_path / 'run', '--cfg-options', 'train_cfg.max_epochs=2')
+    (tmp_path / 'run/last_validation').write_text('1')
+    (tmp_path / 'run/epoch_2.pth.part').write_bytes(b'half')
+    output = train(config, tmp_path / 'run', '--resume')
+    assert 'once more' in output and not list((tmp_path / 'run').glob('*.part'))
+    assert same_weights(tmp_path / 'run/epoch_3.pth', tmp_path / 'whole/epoch_3.pth')
+    scores = [read_curves(tmp_path / name)['tiny/score'] for name in ('run', 'whole')]
+    assert scores[0] == scores[1]
+
+
+def test_a_checkpoint_that_cannot_be_named_is_one_line(tmp_path):
+    (tmp_path / 'run/last_checkpoint').mkdir(parents=True)
+    line = line_of(train(write_config(tmp_path), tmp_path / 'run', '--resume', expect=1))
+    assert 'last_checkpoint in' in line and 'cannot be written' in line
+    assert (tmp_path / 'run/epoch_1.pth').is_file()
