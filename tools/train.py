@@ -7,9 +7,12 @@ config is fitted to it: files, classes, class counts.
 """
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.runner import Runner
 from tqdm import tqdm
 
 from fastervit_mm.config.data_sets import check_data_files
@@ -19,6 +22,7 @@ from fastervit_mm.config.reading import (
     check_checkpoint,
     load_config,
 )
+from fastervit_mm.config.run_folder import claimed
 from fastervit_mm.errors import ArgumentError, exit_on_user_error
 from fastervit_mm.tasks.use_folder import train_on, training_loaders
 from fastervit_mm.training.learning_rate import RULES, rule_for, scale_learning_rate
@@ -84,6 +88,22 @@ def train(args: argparse.Namespace) -> None:
     start_processes(cfg)
     # a job that is started again with the same options goes on; the first start has nothing to resume
     checkpoint = settle_start(cfg, args.resume, args.fresh)
+    with claimed(Path(cfg.work_dir)) if is_main_process() else nullcontext():
+        runner = prepare(cfg, args, checkpoint)
+        if is_main_process():
+            write_record(Path(cfg.work_dir), Path(args.config).name)
+        runner.train()
+    end_processes()
+
+
+def prepare(cfg: Config, args: argparse.Namespace, checkpoint: str | None) -> Runner:
+    """The runner of a training.
+
+    Args:
+        cfg: changed in place.
+        args: of the command line.
+        checkpoint: that it goes on from, or None.
+    """
     if args.data is not None:
         lines = train_on(
             cfg,
@@ -92,7 +112,9 @@ def train(args: argparse.Namespace) -> None:
             progress=lambda items: tqdm(items, desc='looking at images', unit='images'),
         )
         say('\n'.join(lines))
+        settled = cfg.work_dir
         apply_options(cfg, args)
+        cfg.work_dir, cfg.resume = settled, False  # as `settle_start` left them
     if args.amp:
         request_amp(cfg)
     by_hand = tuple(args.cfg_options or {})
@@ -108,11 +130,7 @@ def train(args: argparse.Namespace) -> None:
     if args.data is not None or args.epochs is not None or args.iters is not None:
         iterations = fit_schedule(cfg, training_images(cfg), args.epochs, args.iters, by_hand)
         say(f'training for {iterations} iterations; the log says how long it will take')
-    runner = build_runner(cfg, resume=checkpoint)
-    if is_main_process():
-        write_record(Path(cfg.work_dir))
-    runner.train()
-    end_processes()
+    return build_runner(cfg, resume=checkpoint)
 
 
 if __name__ == '__main__':

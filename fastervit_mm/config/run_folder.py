@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,8 @@ from mmengine.config import Config
 from ..errors import ArgumentError, FileError
 
 RECORD = 'run.json'  # what the run was started with
+CONFIG = 'config'  # in the record: name of the resolved config in the folder
+LOCK = '.training'
 FOLDER = 'work_dir'  # in the record: where the folder was then, absolute
 
 
@@ -60,6 +65,33 @@ def _moved(node: Any, before: str, after: str) -> Any:
     if isinstance(node, (list, tuple)):
         return type(node)(_moved(value, before, after) for value in node)
     return node
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Inside, no other process trains in ``folder``; whatever ends this one gives it back.
+
+    Raises:
+        ArgumentError: another process does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / LOCK, 'a') as file:
+        try:
+            import fcntl
+
+            # a lock of the process: workers that outlive it do not keep it
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass  # a system without such locks
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise ArgumentError(
+                    f'another process is training in {folder} now; wait for it or end it, take a new '
+                    'folder beside it by --fresh, or name another with --work-dir'
+                ) from None
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # disks without locks
+                raise
+        yield
 
 
 def is_used(folder: Path) -> bool:

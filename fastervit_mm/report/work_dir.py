@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..config.run_folder import CONFIG, read_record
 from ..errors import FileError
 
 Curves = dict[str, list[tuple[float, float]]]  # name -> (step, value), in order
@@ -17,6 +18,9 @@ def find_config(work_dir: Path) -> Path:
     Raises:
         FileError: none, or several.
     """
+    named = work_dir / str(read_record(work_dir).get(CONFIG) or '')
+    if named.is_file():
+        return named
     found = sorted(work_dir.glob('*.py'))
     if len(found) != 1:
         raise FileError(

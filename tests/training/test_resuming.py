@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,9 @@ import torch
 from mmengine.config import Config
 
 from fastervit_mm.errors import FileError
-from fastervit_mm.report.work_dir import read_curves
+from fastervit_mm.report.work_dir import find_config, read_curves
 from fastervit_mm.training.resuming import resume_point
-from tests.helpers import call_tool
+from tests.helpers import ROOT, call_tool
 from tests.training.toy_run import same_weights, weights, write_config
 
 
@@ -296,3 +298,32 @@ def test_a_checkpoint_that_cannot_be_named_is_one_line(tmp_path):
     line = line_of(train(write_config(tmp_path), tmp_path / 'run', '--resume', expect=1))
     assert 'last_checkpoint in' in line and 'cannot be written' in line
     assert (tmp_path / 'run/epoch_1.pth').is_file()
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path):
+    """Also where both go on with the same run; the one that is killed gives the folder back."""
+    config, work_dir = write_config(tmp_path), tmp_path / 'run'
+    code = (
+        'import sys, time; from pathlib import Path; from fastervit_mm.config.run_folder import claimed\n'
+        'with claimed(Path(sys.argv[1])): print("claimed", flush=True); time.sleep(600)'
+    )
+    other = subprocess.Popen([sys.executable, '-c', code, work_dir], stdout=-1, cwd=ROOT)
+    try:
+        assert other.stdout.readline() == b'claimed\n'
+        line = line_of(train(config, work_dir, '--resume', expect=1))
+        assert f'another process is training in {work_dir} now' in line and '--fresh' in line
+    finally:
+        other.kill()
+        other.wait()
+    train(config, work_dir, '--resume')
+    assert (work_dir / 'epoch_3.pth').is_file()
+
+
+def test_the_config_of_a_run_is_the_one_that_it_names(tmp_path):
+    """One that was resumed by a config of another name holds two."""
+    train(write_config(tmp_path, 1), tmp_path / 'run')
+    train(write_config(tmp_path, 2, name='longer.py'), tmp_path / 'run', '--resume')
+    assert find_config(tmp_path / 'run') == tmp_path / 'run/longer.py'
+    (tmp_path / 'run/run.json').unlink()
+    with pytest.raises(FileError, match='holds 2 configs'):
+        find_config(tmp_path / 'run')
