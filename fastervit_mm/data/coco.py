@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
@@ -15,7 +16,7 @@ from .run_lengths import usable_run_lengths
 from .text import shown
 
 Content = dict[str, Any]
-LARGEST = 1e9  # of numbers that state places in an image
+LARGEST = sys.float_info.max
 
 
 def category_names(categories: Iterable[dict]) -> tuple[str, ...]:
@@ -26,7 +27,7 @@ def category_names(categories: Iterable[dict]) -> tuple[str, ...]:
 def _is_number(value: Any) -> bool:
     """Whether a value of a JSON file is a finite number; whole ones may have hundreds of digits."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and -LARGEST < value < LARGEST
+    return number and -LARGEST <= value <= LARGEST
 
 
 def _shallow(value: Any, levels: int = 4) -> Any:

@@ -100,7 +100,8 @@ class Reading(ABC):
         for findings in self.findings:
             lines.append(f'{findings.name}: {len(findings.sizes)} images')
             lines += [f'  {line}' for line in findings.lines()]
-        return [*lines, f'{len(self.classes)} classes: {", ".join(self.classes)}']
+        names = ', '.join(map(printable, self.classes))
+        return [*lines, f'{len(self.classes)} classes: {names}']
 
     def tables(self) -> Iterator[tuple[str, list[list[Any]]]]:
         """Headings and rows: splits, classes, problems."""
@@ -113,7 +114,7 @@ class Reading(ABC):
         )
         yield (
             'classes (in each split)',
-            [[name, *counts] for name, counts in self.class_counts().items()],
+            [[printable(name), *counts] for name, counts in self.class_counts().items()],
         )
         yield (
             'problems',
