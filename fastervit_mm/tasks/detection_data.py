@@ -116,6 +116,9 @@ def _dataset_misfit(dataset: dict[str, Any], head_counts: set[int]) -> str | Non
         names = read_category_names(path)
     except ArgumentError:
         return f'{stated} is not in COCO format'
+    with open(path, 'rb') as file:
+        if not file.read(64).lstrip().startswith(b'{'):
+            return f'{stated} begins with a byte order mark, or is not UTF-8'
     if sorted(dataset_classes(dataset) or ()) != sorted(names):
         return f'{stated} has other classes'
     if head_counts - {len(names)}:
