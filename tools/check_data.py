@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fastervit_mm.data.folder import read_folder
+from fastervit_mm.data.reading import LEAST_SIDE
 from fastervit_mm.errors import FileError, exit_on_user_error
 from fastervit_mm.report.data_page import data_page
 
@@ -43,6 +44,7 @@ def main() -> None:
         ignore_zero=args.ignore_zero,
         progress=lambda items: tqdm(items, unit='images'),
     )
+    reading.note_small_images(LEAST_SIDE)
     for head, rows in reading.tables():
         print(f'\n{head}')
         for row in rows:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data.layouts import IMAGE_SUFFIXES, image_files
+from ..data.files import IMAGE_SUFFIXES, image_files
 from ..errors import FileError
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')

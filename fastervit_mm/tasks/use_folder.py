@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ..config.data_sets import LOADERS
+from ..config.data_sets import LOADERS, innermost_dataset
 from ..data.folder import read_folder
 from ..data.reading import Progress
 from ..errors import FileError
@@ -84,9 +84,16 @@ def _read(cfg: Config, folder: Path, ignore_zero: bool | None, progress: Progres
     """Read all of ``folder``, and write what is used of it."""
     task = task_of(cfg)
     reading = read_folder(folder, task.labels, ignore_zero=ignore_zero, progress=progress)
+    reading.note_small_images(_least_side(cfg))
     reading.stop_on_fatal()
     used = task.training_data(cfg, reading, prepared_data_folder(Path(cfg.work_dir)))
     return used, reading.lines()
+
+
+def _least_side(cfg: Config) -> int:
+    """Side, px, below which ``cfg`` leaves an image out of training."""
+    filters = innermost_dataset(cfg, 'train_dataloader').get('filter_cfg') or {}
+    return filters.get('min_size', 0)
 
 
 def _read_for_evaluation(

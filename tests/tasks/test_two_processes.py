@@ -47,15 +47,15 @@ def test_both_train_on_what_it_found(found):
     for f in found:
         assert f['lines'] == [
             'training: 10 images',
-            '  training: 2 of them held out: there is no validation split',
+            '  training: 1 of them held out: there is no validation split',
             '2 classes: dog, cat',
         ]
         assert f['classes'] == ['dog', 'cat'] and f['heads'] == 2
         assert [
             len(json.loads(Path(f[k]).read_text())['images']) for k in ('ann_file', 'truth')
         ] == [
-            8,
-            2,
+            9,
+            1,
         ]
     assert found[0]['ann_file'] == found[1]['ann_file']
 
