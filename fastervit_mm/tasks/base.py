@@ -28,11 +28,13 @@ class Task:
         name: for the command line.
         scope: ``default_scope`` of its configs, the host library.
         labels: what it learns from: `data.folder.OBJECTS` or `LABEL_MAPS`.
+        listed: predictions on new images come in one list.
     """
 
     name: ClassVar[str]
     scope: ClassVar[str]
     labels: ClassVar[str]
+    listed: ClassVar[bool]
 
     # Its data
 
@@ -251,15 +253,6 @@ class Task:
             score: objects below it are left out.
 
         Returns:
-            Its entries in the list that `write_list` writes.
-        """
-        raise NotImplementedError
-
-    def write_list(self, out: Path, entries: Sequence[dict[str, Any]]) -> None:
-        """Write what `write` returned for all images, where there is such a list.
-
-        Args:
-            out: folder of all predictions.
-            entries: in the order of the images.
+            Its entries in the list of all predictions; none where the task is not ``listed``.
         """
         raise NotImplementedError

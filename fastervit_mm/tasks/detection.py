@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,6 +28,7 @@ class Detection(DetectionData):
     name: ClassVar[str] = 'detection'
     scope: ClassVar[str] = 'mmdet'
     labels: ClassVar[str] = OBJECTS
+    listed: ClassVar[bool] = True
 
     # Its evaluation
 
@@ -149,10 +149,6 @@ class Detection(DetectionData):
     ) -> list[dict[str, Any]]:
         """No file of its own: objects go into the list."""
         return coco_results(sample, image, classes, score)
-
-    def write_list(self, out: Path, entries: Sequence[dict[str, Any]]) -> None:
-        """All objects, in ``out/predictions.json``."""
-        (out / 'predictions.json').write_text(json.dumps(entries))
 
 
 def objects_of(sample: Any, score: float) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from PIL import Image
 
 from ..config.data_sets import (
     EVALUATORS,
@@ -51,6 +53,23 @@ def write_whole(path: Path, text: str) -> None:
     part = path.with_name(f'{path.name}.part')
     part.write_text(text)
     part.replace(path)
+
+
+def save_whole(image: Image.Image, path: Path, **options: Any) -> None:
+    """Write a picture in one step, into a folder that is made where there is none.
+
+    Args:
+        image: to write.
+        path: its suffix names the format.
+        **options: of ``image.save``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'{os.getpid()}.part')  # a longer name than the file's may be too long
+    try:
+        image.save(part, format=Image.registered_extensions()[path.suffix], **options)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def metainfo(classes: tuple[str, ...]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ..data.folder import LABEL_MAPS
 from ..errors import ArgumentError
 from ..pictures import draw_labels
 from ..report.results import ImageResult, Results
+from .prepared_data import save_whole
 from .random_truth import random_label_maps
 from .segmentation_data import SegmentationData
 from .segmentation_results import label_map_files, segmentation_images, segmentation_results
@@ -26,6 +27,7 @@ class Segmentation(SegmentationData):
     name: ClassVar[str] = 'segmentation'
     scope: ClassVar[str] = 'mmseg'
     labels: ClassVar[str] = LABEL_MAPS
+    listed: ClassVar[bool] = False
 
     # Its evaluation
 
@@ -103,12 +105,8 @@ class Segmentation(SegmentationData):
     ) -> list[dict[str, Any]]:
         """``out/labels/NAME.png``: the class index of each pixel. Nothing for the list."""
         path = out / 'labels' / f'{name}.png'
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(label_map(sample).astype(np.uint8)).save(path)
+        save_whole(Image.fromarray(label_map(sample).astype(np.uint8)), path)
         return []
-
-    def write_list(self, out: Path, entries: Sequence[dict[str, Any]]) -> None:
-        """There is none: each image has a file of its own."""
 
 
 def label_map(sample: Any) -> np.ndarray:
