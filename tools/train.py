@@ -22,7 +22,12 @@ from fastervit_mm.config.reading import (
 from fastervit_mm.errors import exit_on_user_error
 from fastervit_mm.tasks.use_folder import train_on, training_loaders
 from fastervit_mm.training.learning_rate import RULES, rule_for, scale_learning_rate
-from fastervit_mm.training.processes import end_processes, say, start_processes
+from fastervit_mm.training.processes import (
+    end_processes,
+    lost_process_named,
+    say,
+    start_processes,
+)
 from fastervit_mm.training.run_record import write_record
 from fastervit_mm.training.runner import (
     build_runner,
@@ -70,7 +75,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with guarded_loading(trust=args.trust_checkpoint):
+    with guarded_loading(trust=args.trust_checkpoint), lost_process_named():
         train(args)
 
 

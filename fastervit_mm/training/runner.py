@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from ..config.data_sets import nested_dicts
 from ..config.reading import check_checkpoint
 from ..errors import ArgumentError, FileError
-from .processes import has_accelerator, say, start_processes
+from .processes import check_same_everywhere, has_accelerator, say, start_processes
 from .whole_files import whole_checkpoint
 
 
@@ -117,9 +117,20 @@ def fit_to_device(cfg: Config) -> None:
         cfg.env_cfg.dist_cfg = dict(backend='gloo')
 
 
+def checkpoint_of(cfg: Config) -> tuple[bool, str, int]:
+    """What a run starts from: whether it resumes, and the file's name and bytes ('', 0: none)."""
+    last = Path(cfg.get('work_dir') or '.') / 'last_checkpoint'
+    named = cfg.get('load_from')
+    if cfg.get('resume') and not named and last.is_file():
+        named = last.read_text().strip()
+    path = Path(named or '')
+    return bool(cfg.get('resume')), path.name, path.stat().st_size if path.is_file() else 0
+
+
 def build_runner(cfg: Config) -> Runner:
     """The Runner of ``cfg``: its own type where it names one, such as FlexibleRunner."""
     start_processes(cfg)
+    check_same_everywhere('the checkpoint to start from', checkpoint_of(cfg))
     choose_precision(cfg)
     fit_to_device(cfg)
     runner_type: Any = cfg.get('runner_type')
