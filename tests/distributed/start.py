@@ -2,11 +2,12 @@
 
 import io
 import os
+import pickle
 import socket
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from multiprocessing import get_context
@@ -16,6 +17,7 @@ from tests.helpers import ROOT
 
 forking = get_context('forkserver')  # never a copy of pytest's own process
 forking.set_forkserver_preload(['tests.distributed.imported'])
+LONGEST = 120  # s that a test's processes may take, on a busy machine
 
 
 def free_port() -> int:
@@ -24,14 +26,18 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def _as_rank(rank: int, settings: dict[str, str], work: Callable[[], Any]) -> Any:
+def _as_rank(rank: int, settings: dict[str, str], work: Callable[[], Any], answers: Any) -> None:
     os.environ.update(settings, RANK=str(rank), LOCAL_RANK=str(rank))
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        return work()
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            given = pickle.dumps(work())  # numbers, and no handle to this process's memory
+        answers.put((rank, given, ''))
+    except BaseException:
+        answers.put((rank, b'', traceback.format_exc()))
 
 
 def in_processes(count: int, work: Callable[..., Any], *args: Any, **options: Any) -> list[Any]:
-    """What ``work(*args, **options)`` gives in each of ``count`` processes that torchrun's variables describe.
+    """What ``work(*args, **options)`` gives in each of ``count`` processes, with torchrun's variables.
 
     Args:
         count: processes; of one, only their own group is left out.
@@ -43,10 +49,24 @@ def in_processes(count: int, work: Callable[..., Any], *args: Any, **options: An
     if count > 1:
         settings |= dict(WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count))
         settings |= dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(free_port()))
-    call = partial(work, *args, **options)
-    with ProcessPoolExecutor(count, mp_context=forking) as pool:
-        futures = [pool.submit(_as_rank, rank, settings, call) for rank in range(count)]
-        return [future.result(timeout=300) for future in futures]
+    answers, call = forking.Queue(), partial(work, *args, **options)
+    processes = [
+        forking.Process(target=_as_rank, args=(rank, settings, call, answers), daemon=True)
+        for rank in range(count)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        given = {}
+        while len(given) < count:
+            rank, content, failure = answers.get(timeout=LONGEST)
+            assert not failure, f'process {rank}: {failure}'
+            given[rank] = pickle.loads(content)
+        return [given[rank] for rank in range(count)]
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
 
 
 def torchrun_command(*command: Any, processes: int = 2, options: tuple = ('--standalone',)) -> list:
@@ -71,7 +91,7 @@ def torchrun(*command: Any, processes: int = 2) -> subprocess.CompletedProcess:
     """Run a script in several processes, to its end."""
     started = start(torchrun_command(*command, processes=processes))
     try:
-        out, err = started.communicate(timeout=300)
+        out, err = started.communicate(timeout=LONGEST)
     except subprocess.TimeoutExpired:
         started.kill()
         raise

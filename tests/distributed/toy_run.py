@@ -33,7 +33,7 @@ ITERATIONS = 10
 class Numbers(Dataset):
     """Forty samples."""
 
-    metainfo = dict(classes=('one',))
+    metainfo = dict(classes=('one',))  # noqa: RUF012
 
     def __len__(self):
         return 40
