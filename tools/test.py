@@ -23,7 +23,12 @@ from fastervit_mm.config.reading import (
 from fastervit_mm.errors import exit_on_user_error
 from fastervit_mm.tasks import task_of
 from fastervit_mm.tasks.use_folder import evaluate_on
-from fastervit_mm.training.processes import end_processes, say, start_processes
+from fastervit_mm.training.processes import (
+    end_processes,
+    lost_process_named,
+    say,
+    start_processes,
+)
 from fastervit_mm.training.runner import build_runner
 from fastervit_mm.weights.entrances import guarded_loading
 
@@ -89,7 +94,7 @@ def leave_run_alone(cfg: Config, args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
-    with guarded_loading(trust=args.trust_checkpoint, whole=True):
+    with guarded_loading(trust=args.trust_checkpoint, whole=True), lost_process_named():
         test(args)
 
 

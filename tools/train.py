@@ -26,7 +26,12 @@ from fastervit_mm.config.run_folder import claimed
 from fastervit_mm.errors import ArgumentError, exit_on_user_error
 from fastervit_mm.tasks.use_folder import train_on, training_loaders
 from fastervit_mm.training.learning_rate import RULES, rule_for, scale_learning_rate
-from fastervit_mm.training.processes import end_processes, say, start_processes
+from fastervit_mm.training.processes import (
+    end_processes,
+    lost_process_named,
+    say,
+    start_processes,
+)
 from fastervit_mm.training.resuming import settle_start
 from fastervit_mm.training.run_record import write_record
 from fastervit_mm.training.runner import build_runner, request_amp, request_tensorboard
@@ -76,7 +81,7 @@ def main() -> None:
     args = parse_args()
     if args.fresh and args.resume is not None:
         raise ArgumentError('--fresh and --resume exclude each other: start anew, or go on')
-    with guarded_loading(trust=args.trust_checkpoint):
+    with guarded_loading(trust=args.trust_checkpoint), lost_process_named():
         train(args)
 
 

@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 
 from ..config.data_sets import nested_dicts
 from ..errors import ArgumentError
-from .processes import has_accelerator, say, start_processes
+from .processes import check_same_everywhere, has_accelerator, say, start_processes
 from .resuming import forget_pretrained
 
 
@@ -103,6 +103,12 @@ class _LeavesConfig:
         self.cfg.dump(Path(self.log_dir, Path(self.cfg.filename or 'config.py').name))
 
 
+def start_of(cfg: Config, resume: str | None) -> tuple[bool, str, int]:
+    """What a run starts from: whether it resumes, and the file's name and bytes ('', 0: none)."""
+    path = Path(resume or cfg.get('load_from') or '')
+    return resume is not None, path.name, path.stat().st_size if path.is_file() else 0
+
+
 def build_runner(cfg: Config, *, resume: str | None = None, tests: bool = False) -> Runner:
     """The Runner of ``cfg``: its own type where it names one, such as FlexibleRunner.
 
@@ -113,6 +119,7 @@ def build_runner(cfg: Config, *, resume: str | None = None, tests: bool = False)
             Default False.
     """
     start_processes(cfg)
+    check_same_everywhere('the checkpoint to start from', start_of(cfg, resume))
     choose_precision(cfg)
     fit_to_device(cfg)
     runner_type: Any = cfg.get('runner_type')

@@ -26,14 +26,14 @@ def start_from(cfg: Config, checkpoint: str, work_dir: Path) -> list[str]:
     Args:
         cfg: changed in place.
         checkpoint: of the same backbone; the rest may have other shapes.
-        work_dir: gets ``data/start.pth``, what fits, written by the main process.
+        work_dir: gets ``data/start.pth``, what fits, written once on each disk.
 
     Raises:
         ArgumentError: its backbone does not fit.
         FileError: it is no checkpoint.
     """
     path = work_dir / 'data' / 'start.pth'
-    lines = in_main_process(partial(_write_start, cfg, checkpoint, path))
+    lines = in_main_process(partial(_write_start, cfg, checkpoint, path), work_dir)
     cfg.load_from, cfg.resume = str(path), False
     cfg.model.backbone.init_cfg = None
     return lines

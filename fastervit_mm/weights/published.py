@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -103,9 +102,8 @@ def _held(name: str, value: Tensor) -> Tensor:
             f'the checkpoint states {value.numel()} numbers for {name}, and holds fewer: '
             'it was not written by a training'
         )
-    stored = value.untyped_storage()
-    count = stored.nbytes() // value.element_size()
-    return value.new_empty(0).set_(stored, 0, torch.Size([count]))
+    count = value.untyped_storage().nbytes() // value.element_size()
+    return value.as_strided((count,), (1,), 0)
 
 
 def why_skipped(name: str, built_stages: int) -> str | None:

@@ -1,5 +1,7 @@
 """Starting the processes of a launcher, and what one of them does alone."""
 
+from datetime import timedelta
+
 import pytest
 from mmengine.config import Config
 
@@ -60,7 +62,10 @@ def test_every_launcher_is_started_as_the_runner_would(launcher, started, monkey
 def test_settings_may_be_missing(started, monkeypatch):
     on('cuda', monkeypatch)
     start_processes(Config(dict(launcher='slurm')))
-    assert started == [('settings', dict(distributed=True)), ('mmengine', 'slurm', {})]
+    assert started == [
+        ('settings', dict(distributed=True)),
+        ('mmengine', 'slurm', dict(timeout=1800)),
+    ]
 
 
 def test_deepspeed_is_told_of_the_start(started, monkeypatch):
@@ -76,7 +81,10 @@ def test_cpus_meet_by_gloo(started, monkeypatch):
     """The start of mmengine would select a CUDA device."""
     on('cpu', monkeypatch)
     start_processes(a_config('pytorch'))
-    assert started[-1] == ('torch', dict(backend='gloo')) and len(started) == 2
+    minute, half_an_hour = timedelta(minutes=1), timedelta(minutes=30)
+    assert started[-1] == ('torch', dict(backend='gloo', timeout=minute)) and len(started) == 2
+    start_processes(Config(dict(launcher='pytorch')))
+    assert started[-1] == ('torch', dict(backend='gloo', timeout=half_an_hour))
 
 
 @pytest.mark.parametrize('launcher', ['slurm', 'mpi'])
