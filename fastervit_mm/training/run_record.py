@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ..compatibility import LINES
 from ..operators import operators_in_use
 
 FILE = 'run.json'
@@ -18,15 +19,7 @@ PACKAGES = (
     'torch',
     'torchvision',
     'timm',
-    'onedl-mmengine',
-    'onedl-mmcv',
-    'onedl-mmdetection',
-    'onedl-mmsegmentation',
-    'mmengine',
-    'mmcv',
-    'mmcv-lite',
-    'mmdet',
-    'mmsegmentation',
+    *(package.name for line in LINES.values() for package in line),
     'numpy',
 )
 
