@@ -49,7 +49,7 @@ LINES = {
         Package('onedl-mmdetection', 'mmdet', '3.5.1'),
         Package('onedl-mmsegmentation', 'mmseg', '1.4.2'),
     ),
-    'original': (
+    'original': (  # mmcv 2, mmdet 3 and mmsegmentation 1 are the first that stand on mmengine
         Package('mmengine', 'mmengine', '0.10.7'),
         Package('mmcv', 'mmcv', '2.0'),
         Package('mmcv-lite', 'mmcv', '2.0'),
@@ -57,9 +57,9 @@ LINES = {
         Package('mmsegmentation', 'mmseg', '1.0'),
     ),
 }
-MMCV_TOO_NEW = (
-    '2.2'  # for mmdet and mmsegmentation of the original line, which refuse it themselves
-)
+PACKAGES = (*ALWAYS, *LINES['maintained'], *LINES['original'])
+NEEDED = ('torch', 'timm', 'mmengine')  # by the import of this package; the rest may be missing
+MMCV_TOO_NEW = '2.2'  # mmdet and mmsegmentation of the original line refuse it themselves
 BOTH_WAYS = 'pip install "fastervit_mm[maintained]" or pip install "fastervit_mm[original]"'
 SOUND_TORCH = '2.10'  # safe loading of older ones has known holes (CVE-2025-32434 below 2.6 is one)
 
@@ -78,7 +78,7 @@ def packages_of(module: str) -> list[str]:
 def installed() -> dict[str, str]:
     """Name -> version of the packages here that are installed."""
     found = {}
-    for package in (*ALWAYS, *LINES['maintained'], *LINES['original']):
+    for package in PACKAGES:
         try:
             found[package.name] = version(package.name)
         except PackageNotFoundError:
@@ -100,7 +100,7 @@ def _both_lines(found: Mapping[str, str]) -> Iterator[str]:
 
 
 def _too_old(found: Mapping[str, str]) -> Iterator[str]:
-    for package in (*ALWAYS, *LINES['maintained'], *LINES['original']):
+    for package in PACKAGES:
         name, first = package.name, package.first
         if name in found and release(found[name]) < release(first):
             # pip takes the torch that a torchvision was built for only if it is asked for both
@@ -123,12 +123,13 @@ def _too_new(found: Mapping[str, str]) -> Iterator[str]:
 
 
 def _missing() -> Iterator[str]:
-    for package in ALWAYS:
-        if find_spec(package.module) is None:
-            way = f'pip install "{package.name}>={package.first}"'
-            yield f'fastervit_mm needs {package.name} {package.first} or newer, found none: {way}'
-    if find_spec('mmengine') is None:
-        yield f'fastervit_mm needs mmengine, found none: {BOTH_WAYS}, never both in one environment'
+    for module in NEEDED:
+        if find_spec(module) is None:
+            allowed = ' or '.join(f'{p.name} {p.first}' for p in PACKAGES if p.module == module)
+            yield (
+                f'fastervit_mm needs {allowed} or newer, found none: {BOTH_WAYS}, '
+                'never both in one environment'
+            )
 
 
 def problems(found: Mapping[str, str]) -> Iterator[str]:

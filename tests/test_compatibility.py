@@ -160,11 +160,13 @@ def test_what_cannot_work_on_the_original_line_is_refused(change, line, environm
     [
         (
             'mmengine',
-            f'fastervit_mm needs mmengine, found none: {BOTH_WAYS}, never both in one environment',
+            'fastervit_mm needs onedl-mmengine 0.10.12 or mmengine 0.10.7 or newer, found none: '
+            f'{BOTH_WAYS}, never both in one environment',
         ),
         (
             'timm',
-            'fastervit_mm needs timm 1.0.9 or newer, found none: pip install "timm>=1.0.9"',
+            'fastervit_mm needs timm 1.0.9 or newer, found none: '
+            f'{BOTH_WAYS}, never both in one environment',
         ),
     ],
 )
