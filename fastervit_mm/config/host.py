@@ -10,12 +10,10 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from ..compatibility import packages_of
 from ..errors import ArgumentError
 
-HOST_LIBRARIES = {
-    'mmdet': 'onedl-mmdetection (or mmdet 3.3.0)',
-    'mmseg': 'onedl-mmsegmentation (or mmsegmentation 1.2.2)',
-}
+HOST_LIBRARIES = ('mmdet', 'mmseg')
 
 
 def check_host_library(cfg: Config) -> None:
@@ -32,8 +30,9 @@ def check_host_library(cfg: Config) -> None:
     try:
         importlib.import_module(scope)
     except ModuleNotFoundError as error:
+        package, other = packages_of(scope)
         raise ArgumentError(
-            f'the config needs {scope} ({error}); install {HOST_LIBRARIES[scope]}'
+            f'the config needs {scope} ({error}); install {package} (or {other})'
         ) from None
 
 

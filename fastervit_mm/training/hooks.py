@@ -14,6 +14,7 @@ from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
+from ..compatibility import start_loader
 from ..inference.compiling import compile_backbones
 from ..inference.fusing import fuse
 from ..registry import HOOKS
@@ -64,7 +65,7 @@ class _RestoringIterator:
     def __next__(self) -> Any:
         if self.left == 0:
             # a loader draws a number when it starts: let it, before the states come back
-            getattr(self.batches, '_ensure_iterator', lambda: None)()
+            start_loader(self.batches)
             self.restore()
         self.left -= 1
         return next(self.batches)

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ..compatibility import LINES
 from ..config.run_folder import CONFIG, FOLDER, RECORD
 from ..operators import operators_in_use
 from .whole_files import PART, put_in_place
@@ -19,15 +20,7 @@ PACKAGES = (
     'torch',
     'torchvision',
     'timm',
-    'onedl-mmengine',
-    'onedl-mmcv',
-    'onedl-mmdetection',
-    'onedl-mmsegmentation',
-    'mmengine',
-    'mmcv',
-    'mmcv-lite',
-    'mmdet',
-    'mmsegmentation',
+    *(package.name for line in LINES.values() for package in line),
     'numpy',
 )
 

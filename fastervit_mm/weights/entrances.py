@@ -21,6 +21,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
+from ..compatibility import unsound_loading
 from ..errors import FileError
 from .download import fetch
 from .published import check_finite
@@ -30,8 +31,6 @@ from .safe_loading import TRUST, load_file
 FORCE_SAFE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 # whose names mmengine turns into URLs
 ZOOS = ('modelzoo://', 'torchvision://', 'open-mmlab://', 'openmmlab://', 'mmcls://')
-# safe loading of older ones has known holes (CVE-2025-32434 below 2.6 is one)
-SOUND_TORCH = (2, 10)
 
 
 def load_weights(filename: str, map_location: Any = None, *, classes: Sequence[str] = ()) -> Any:
@@ -148,8 +147,9 @@ def guarded_loading(
         whole: a checkpoint must hold all of the network. Default False: what fits is loaded.
         classes: as in `load_weights`.
     """
-    if not trust:
-        _warn_of_old_torch()
+    known_holes = None if trust else unsound_loading(torch.__version__)
+    if known_holes is not None:
+        warnings.warn(known_holes, stacklevel=3)
 
     def load_from_safe(filename: str, map_location: Any = None, **_: Any) -> Any:
         return load_weights(filename, map_location, classes=classes)  # mmengine logs our name
@@ -177,13 +177,3 @@ def guarded_loading(
             os.environ.pop(FORCE_SAFE, None)
         else:
             os.environ[FORCE_SAFE] = forced
-
-
-def _warn_of_old_torch() -> None:
-    version = tuple(int(part) for part in torch.__version__.split('+')[0].split('.')[:2])
-    if version < SOUND_TORCH:
-        warnings.warn(
-            f'safe loading of torch {torch.__version__} has known holes: files of strangers need '
-            f'torch {".".join(map(str, SOUND_TORCH))} or newer',
-            stacklevel=3,
-        )

@@ -172,6 +172,7 @@ def harmless_classes() -> list[Any]:
     ]
     functions.append(_under_name(_history_attribute, 'builtins', 'getattr'))
     functions.append(_under_name(no_bytes, 'builtins', 'bytes'))
+    functions.append(_under_name(latin1, '_codecs', 'encode'))  # torch 2.5 and newer know it
     return [argparse.Namespace, HistoryBuffer, PlainDtype, PlainArray, *functions]
 
 
