@@ -9,6 +9,7 @@ that iteration, 'kill val' while it validates. Each is for the process RANK alon
 import os
 import signal
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -24,7 +25,8 @@ from torch.utils.data import Dataset
 
 from fastervit_mm.errors import UserError, exit_on_user_error
 from fastervit_mm.training.processes import end_processes, lost_process_named
-from fastervit_mm.training.runner import build_runner, request_resume
+from fastervit_mm.training.resuming import resume_point
+from fastervit_mm.training.runner import build_runner
 
 ITERATIONS = 10
 
@@ -146,10 +148,9 @@ def train(work_dir, how='', rank=0, resume=False, **changes):
     """
     cfg = config(str(work_dir), how, rank)
     cfg.merge_from_dict({name.replace('__', '.'): value for name, value in changes.items()})
-    if resume:
-        request_resume(cfg, 'auto')
+    checkpoint = resume_point(Path(cfg.work_dir), 'auto') if resume else None
     with lost_process_named():
-        runner = build_runner(cfg)
+        runner = build_runner(cfg, resume=checkpoint)
         runner.train()
         end_processes()
     return runner.model.module.state_dict()

@@ -26,7 +26,7 @@ def started(monkeypatch):
     """The backends by which processes were connected."""
     backends = []
     monkeypatch.setattr(
-        'torch.distributed.init_process_group', lambda backend: backends.append(backend)
+        'torch.distributed.init_process_group', lambda backend, **_: backends.append(backend)
     )
     # which sets the start method and thread counts of this whole process
     monkeypatch.setattr(processes, 'set_multi_processing', lambda **_: None)
