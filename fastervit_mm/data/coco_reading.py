@@ -18,6 +18,7 @@ from .findings import Findings
 from .hold_out import falls_to_validation, hold_out
 from .layouts import CocoEvaluation, CocoLayout
 from .reading import Progress, Reading, Sample, open_image, problems_of
+from .text import printable
 
 
 class CocoPart(NamedTuple):
@@ -136,7 +137,7 @@ def match_validation(
         )
     ids = {c['name']: c['id'] for c in train_content['categories']}
     names = {c['id']: c['name'] for c in content['categories']}
-    odd = sorted(set(ids) ^ set(names.values()))
+    odd = [printable(name) for name in sorted(set(ids) ^ set(names.values()))]
     if odd:
         findings.fatal.append(
             f'{files} have different categories ({", ".join(odd[:5])}); give both the same'

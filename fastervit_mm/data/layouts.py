@@ -205,7 +205,7 @@ def _annotation_files(folder: Path) -> tuple[Path, Path | None] | None:
     if train is None and len(files) == 1:
         train, val = files[0], None
     if train is None:
-        names = ', '.join(p.name for p in files)
+        names = ', '.join(printable(p.name) for p in files)
         raise ArgumentError(
             f'{folder} has the annotation files {names}; which one is for training '
             'cannot be told: put train in its name, val in that of validation'

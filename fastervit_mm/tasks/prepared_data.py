@@ -19,6 +19,7 @@ from ..config.data_sets import (
     nested_dicts,
 )
 from ..data.layouts import OWN_MARK
+from ..data.text import printable
 from ..errors import ArgumentError
 from ..pictures import class_colour
 
@@ -134,7 +135,7 @@ def check_known(folder: Path, names: Iterable[str], classes: tuple[str, ...]) ->
     Raises:
         ArgumentError: some are not.
     """
-    unknown = [name for name in names if name not in classes]
+    unknown = [printable(name) for name in names if name not in classes]
     if unknown:
         raise ArgumentError(
             f'{folder} has classes that the model does not know: {", ".join(unknown)}; its '
