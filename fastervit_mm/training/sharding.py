@@ -15,7 +15,7 @@ from ..network.hierarchical_attention import WindowBlock
 from ..registry import STRATEGIES
 from .processes import has_accelerator
 
-# mmengine's 'full' also copies weights to the CPU and frees the originals: where they are the same, it crashes
+# mmengine's 'full' also copies weights to the CPU and frees the originals, which there are the same: a crash
 WHOLE = dict(
     state_dict_type='FULL_STATE_DICT',
     state_dict_config=dict(type='FullStateDictConfig', offload_to_cpu=False),

@@ -34,7 +34,9 @@ def test_sharded_training_is_ddps(tmp_path):
     write_shapes(tmp_path / 'data', train=8, val=1, size=64)
 
     def trained(name, **options):
-        return in_processes(2, runs.train, 'segmentor', tmp_path / 'data', tmp_path / name, **options)
+        return in_processes(
+            2, runs.train, 'segmentor', tmp_path / 'data', tmp_path / name, **options
+        )
 
     ddp = trained('ddp', **FLEXIBLE)[0]
     for sharded in trained('sharded', **SHARDED):
@@ -53,5 +55,7 @@ def test_sharded_training_is_ddps(tmp_path):
 
 def test_the_blocks_are_the_units(tmp_path):
     write_shapes(tmp_path / 'data', train=8, val=1, size=64)
-    for seen in in_processes(2, units, 'segmentor', tmp_path / 'data', tmp_path, steps=1, **SHARDED):
+    for seen in in_processes(
+        2, units, 'segmentor', tmp_path / 'data', tmp_path, steps=1, **SHARDED
+    ):
         assert seen == {'EncoderDecoder', 'ConvBlock', 'WindowBlock', 'HATBlock'}
