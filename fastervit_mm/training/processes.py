@@ -36,6 +36,9 @@ PATIENCE = timedelta(days=2)  # reading a large folder takes longer than a step 
 GRACE = 1.0  # s: the launcher ends all as soon as one has left, and one is to say why first
 
 Result = TypeVar('Result')
+_patient: dict[
+    str, Any
+] = {}  # the group of `_patient_group`, and that of all processes it was made for
 
 
 def has_accelerator() -> bool:
@@ -104,6 +107,7 @@ def end_processes() -> None:
     """End what `start_processes` started, when every process has come here."""
     if is_distributed():
         barrier()
+        _patient.clear()
         dist.destroy_process_group()
 
 
@@ -183,7 +187,7 @@ def in_main_process(work: Callable[[], Result], folder: Path | None = None) -> R
     """
     if not is_distributed():
         return work()
-    group = dist.new_group(backend='gloo', timeout=PATIENCE)
+    group = _patient_group()
     workers = _workers(folder, group)
     given: Any = None
     failure: Exception | None = None
@@ -194,13 +198,22 @@ def in_main_process(work: Callable[[], Result], folder: Path | None = None) -> R
             failure = error
     text = '' if isinstance(failure, UserError) else f'failed: {failure!r}'
     outcomes = _gather((given, None if failure is None else text), group)
-    dist.destroy_process_group(group)
     if failure is not None:
         raise failure
     for rank, (_, why) in enumerate(outcomes):
         if why is not None:
             _leave(why and f'{"the main process" if rank == 0 else f"process {rank}"} {why}')
     return outcomes[workers[get_rank()]][0]
+
+
+def _patient_group() -> Any:
+    """A group of all processes that wait `PATIENCE` for each other.
+
+    Made once: torch 2.5 now and then hangs where a group goes right after it was used.
+    """
+    if _patient.get('of') is not dist.group.WORLD:
+        _patient.update(of=dist.group.WORLD, group=dist.new_group(backend='gloo', timeout=PATIENCE))
+    return _patient['group']
 
 
 def _gather(value: Any, group: Any) -> list[Any]:

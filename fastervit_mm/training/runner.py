@@ -88,9 +88,22 @@ def fit_to_device(cfg: Config) -> None:
             broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
+        fit_strategy(cfg)
         # the running statistics are averaged after each epoch instead
         cfg.default_hooks.sync_buffers = dict(type='SyncBuffersHook')
         cfg.env_cfg.dist_cfg = dict(backend='gloo')
+
+
+def fit_strategy(cfg: Config) -> None:
+    """Let a FlexibleRunner's DDP leave the model on the CPU; mmengine's would take a GPU.
+
+    Args:
+        cfg: changed in place, where it has no other strategy.
+    """
+    if cfg.get('runner_type') == 'FlexibleRunner':
+        strategy = cfg.setdefault('strategy', ConfigDict(type='DDPStrategy'))
+        if strategy['type'] == 'DDPStrategy':
+            strategy['model_wrapper'] = cfg.model_wrapper_cfg
 
 
 class _LeavesConfig:

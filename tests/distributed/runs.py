@@ -114,7 +114,13 @@ KINDS = dict(segmentor=segmentor, detector=detector)
 
 
 def train(
-    kind: str, data: Path, work_dir: Path, steps: int = 5, accumulate: int = 1, **changes: Any
+    kind: str,
+    data: Path,
+    work_dir: Path,
+    steps: int = 5,
+    accumulate: int = 1,
+    hooks: tuple = (),
+    **changes: Any,
 ) -> dict[str, Any]:
     """Train in this process of its group; the losses and end weights.
 
@@ -124,6 +130,7 @@ def train(
         work_dir: of the run.
         steps: of the optimiser.
         accumulate: batches a step.
+        hooks: more of them.
         **changes: of the config, by their dotted names with ``__`` for the dots.
     """
     torch.set_num_threads(1)
@@ -139,7 +146,8 @@ def train(
     )
     cfg.merge_from_dict({name.replace('__', '.'): value for name, value in changes.items()})
     runner = build_runner(cfg)
-    runner.register_hook(keep := KeepLosses())
+    for hook in (keep := KeepLosses(), *hooks):
+        runner.register_hook(hook)
     runner.train()
     assert get_world_size() == count
     found = dict(losses=keep.losses, weights=runner.model.state_dict())

@@ -87,12 +87,17 @@ def start(command: list[str]) -> subprocess.Popen:
     )
 
 
-def torchrun(*command: Any, processes: int = 2) -> subprocess.CompletedProcess:
-    """Run a script in several processes, to its end."""
-    started = start(torchrun_command(*command, processes=processes))
+def finish(started: subprocess.Popen) -> subprocess.CompletedProcess:
+    """What a command says to its end."""
     try:
         out, err = started.communicate(timeout=LONGEST)
     except subprocess.TimeoutExpired:
-        started.kill()
+        started.terminate()  # torchrun ends its processes then
+        started.communicate()
         raise
     return subprocess.CompletedProcess(started.args, started.returncode, out, err)
+
+
+def torchrun(*command: Any, processes: int = 2) -> subprocess.CompletedProcess:
+    """Run a script in several processes, to its end."""
+    return finish(start(torchrun_command(*command, processes=processes)))
