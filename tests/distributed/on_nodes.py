@@ -9,7 +9,8 @@ from mmengine.dist import get_rank
 from fastervit_mm.errors import UserError
 from fastervit_mm.tasks.use_folder import train_on
 from fastervit_mm.training.processes import end_processes, in_main_process, start_processes
-from fastervit_mm.training.runner import build_runner, request_resume
+from fastervit_mm.training.resuming import resume_point
+from fastervit_mm.training.runner import build_runner
 from fastervit_mm.training.warm_start import start_from
 from tests.distributed import toy_run
 from tests.tasks.folders import SHAPES, config
@@ -46,8 +47,7 @@ def prepare(place: Path, folder: Path, checkpoint: Path) -> dict[str, Any]:
 def resume(place: Path) -> Any:
     """Go on from what this machine has; the iteration that is next."""
     cfg = toy_run.config(str(place / 'run'), '', 0)
-    request_resume(cfg, 'auto')
-    runner = build_runner(cfg)
+    runner = build_runner(cfg, resume=resume_point(place / 'run', 'auto'))
     runner.load_or_resume()
     end_processes()
     return runner.iter
