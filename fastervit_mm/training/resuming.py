@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.optim import BaseOptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 
@@ -130,6 +131,8 @@ def check_same_run(runner: Runner, checkpoint: dict[str, Any]) -> None:
             'start from its weights with --from'
         )
     check_fits(runner.model, checkpoint.get('state_dict', checkpoint))
+    if not isinstance(runner.optim_wrapper, BaseOptimWrapper):  # resumed without being trained
+        return
     wanted, found = (
         [len(group['params']) for group in state.get('param_groups', ())]
         for state in (runner.optim_wrapper.state_dict(), checkpoint['optimizer'])
