@@ -209,11 +209,11 @@ def test_names_of_the_model_keep_its_zero(tmp_path, cfg):
     evaluate_on(cfg, folder)
     assert truth(cfg) == {'v': [[0, 1, 3]] * 2}
     evaluate_on(cfg, folder, ignore_zero=True)
-    assert truth(cfg) == {'v': [[255, 0, 2]]}
+    assert truth(cfg) == {'v': [[255, 0, 2]] * 2}
     cfg.test_dataloader.dataset.reduce_zero_label = False
     write_ade(folder, 'validation', {'w': [[0, 4]]}, suffix='.png')
     evaluate_on(cfg, folder)  # 4 is beyond four classes from 0 on
-    assert truth(cfg)['w'] == [[255, 3]]
+    assert truth(cfg)['w'] == [[255, 3]] * 2
 
 
 def test_classes_that_the_model_does_not_know(tmp_path, cfg):
