@@ -22,7 +22,8 @@ from tests.data.folders import (
     write_coco,
     write_image,
 )
-from tests.data.malformed import DETECTION, SEGMENTATION, load_everything
+from tests.data.malformed import DETECTION, load_everything
+from tests.data.malformed_scenes import SEGMENTATION
 from tests.helpers import call_tool
 from tests.tasks.folders import SCENES, SHAPES, config
 

@@ -75,12 +75,12 @@ def write_ade(folder: Path, split: str, maps: dict, classes=None, suffix='.jpg')
     Args:
         folder: of the data set.
         split: 'training' or 'validation'.
-        maps: name -> rows of labels.
+        maps: name -> rows of labels; a single one is there twice.
         classes: for classes.txt; None: none is written.
         suffix: of the images.
     """
     for name, rows in maps.items():
-        labels = np.array(rows, np.uint8)
+        labels = np.array(rows * 2 if len(rows) == 1 else rows, np.uint8)
         write_image(folder / 'images' / split / f'{name}{suffix}', size=labels.shape[::-1])
         path = folder / 'annotations' / split / f'{name}.png'
         path.parent.mkdir(parents=True, exist_ok=True)
