@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from ..errors import FileError
+from ..errors import FileError, reading
 
 Curves = dict[str, list[tuple[float, float]]]  # name -> (step, value), in order
 
@@ -29,7 +30,7 @@ def find_checkpoint(work_dir: Path) -> Path:
     """The best checkpoint of a run, or else its last.
 
     Raises:
-        FileError: there is none.
+        FileError: there is none, or none where ``last_checkpoint`` says.
     """
     best = sorted(work_dir.glob('best_*.pth'), key=lambda p: p.stat().st_mtime)
     if best:
@@ -37,8 +38,14 @@ def find_checkpoint(work_dir: Path) -> Path:
     last = work_dir / 'last_checkpoint'
     if not last.is_file():
         raise FileError(f'{work_dir} holds no checkpoint; training writes one')
-    path = Path(last.read_text().strip())
-    return path if path.is_file() else work_dir / path.name  # where the work dir was moved
+    with reading(last, 'write the name of a checkpoint into it'):
+        path = Path(last.read_text().strip())
+        here = work_dir / path.name  # where the work dir was moved
+        if path.is_file() or here.is_file():
+            return path if path.is_file() else here
+    raise FileError(
+        f'{last} names {path}, which is not there; write the name of a checkpoint into it'
+    )
 
 
 def is_complete(files: Iterable[Path], checkpoint: Path) -> bool:
@@ -47,15 +54,38 @@ def is_complete(files: Iterable[Path], checkpoint: Path) -> bool:
     return all(path.is_file() and path.stat().st_mtime >= made for path in files)
 
 
+def _logged(path: Path) -> list[dict[str, Any]]:
+    """The entries of a log; the last line is left out where a kill tore it.
+
+    Raises:
+        FileError: it is no such log.
+    """
+    with reading(path, 'move it out of the work dir'):
+        lines = path.read_text(encoding='utf-8').splitlines(keepends=True)
+        entries = []
+        for number, line in enumerate(lines, 1):
+            if number == len(lines) and not line.endswith('\n') and not line.endswith('}'):
+                break
+            entry = json.loads(line)
+            if not isinstance(entry, dict):
+                raise ValueError(f'line {number} is no JSON object')
+            entries.append(entry)
+    return entries
+
+
 def read_curves(work_dir: Path) -> Curves:
-    """Logged scalars of all parts of a run, later parts replacing earlier ones."""
+    """Logged scalars of all parts of a run, later parts replacing earlier ones.
+
+    Raises:
+        FileError: a log is not what mmengine writes.
+    """
     curves: dict[str, dict[float, float]] = {}
     logs = sorted(work_dir.glob('*/vis_data/scalars.json'))
     for path in logs:
-        for line in path.read_text().splitlines():
-            entry = json.loads(line)
+        for entry in _logged(path):
             step = entry.get('step')
             for name, value in entry.items():
-                if step is not None and isinstance(value, (int, float)) and name != 'step':
+                if isinstance(step, (int, float)) and isinstance(value, (int, float)):
                     curves.setdefault(name, {})[step] = value
+    curves.pop('step', None)
     return {name: sorted(points.items()) for name, points in curves.items()}

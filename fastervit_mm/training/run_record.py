@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ..errors import reading
 from ..operators import operators_in_use
 
 FILE = 'run.json'
@@ -51,6 +52,16 @@ def write_record(work_dir: Path) -> None:
 
 
 def read_record(work_dir: Path) -> dict[str, Any]:
-    """What `write_record` wrote; empty where the run was not started by our tools."""
+    """What `write_record` wrote; empty where the run was not started by our tools.
+
+    Raises:
+        FileError: it is something else.
+    """
     path = work_dir / FILE
-    return json.loads(path.read_text()) if path.is_file() else {}
+    if not path.exists():
+        return {}
+    with reading(path, 'move it out of the work dir'):
+        record = json.loads(path.read_text())
+        if not isinstance(record, dict) or not isinstance(record.get('versions', {}), dict):
+            raise ValueError('it is no record of a run')
+    return record

@@ -12,6 +12,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ..config.data_sets import nested_dicts
+from ..config.host import building
 from ..config.reading import check_checkpoint
 from ..errors import ArgumentError, FileError
 from .processes import has_accelerator, say, start_processes
@@ -123,4 +124,5 @@ def build_runner(cfg: Config) -> Runner:
     choose_precision(cfg)
     fit_to_device(cfg)
     runner_type: Any = cfg.get('runner_type')
-    return Runner.from_cfg(cfg) if runner_type is None else RUNNERS.build(cfg)
+    with building():
+        return Runner.from_cfg(cfg) if runner_type is None else RUNNERS.build(cfg)

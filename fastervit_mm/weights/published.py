@@ -105,7 +105,7 @@ def _held(name: str, value: Tensor) -> Tensor:
         )
     stored = value.untyped_storage()
     count = stored.nbytes() // value.element_size()
-    return value.new_empty(0).set_(stored, 0, (count,))
+    return value.new_empty(0).set_(stored, 0, (count,), (1,))
 
 
 def why_skipped(name: str, built_stages: int) -> str | None:
