@@ -6,6 +6,7 @@ and keeps its traceback.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,43 @@ def exit_on_user_error(main: Callable[[], None]) -> None:
     except KeyboardInterrupt as stop:
         print(f'\ninterrupted: {stop}' if str(stop) else '\ninterrupted', file=sys.stderr)
         sys.exit(130)
+
+
+def check_folder(folder: Path | str, option: str) -> None:
+    """``folder`` must be one, or be such that it can be made; nothing is made yet.
+
+    Args:
+        folder: to write to later.
+        option: that names it.
+
+    Raises:
+        FileError: it is a file, or below one, or the user may not write there.
+    """
+    path = Path(folder).absolute()
+    there = next(p for p in (path, *path.parents) if os.path.lexists(p))
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = 'cannot be written to' if there.is_dir() else 'is a file, not a folder'
+        raise FileError(f'{option} {folder}: {there} {why}; name another folder')
+
+
+@contextmanager
+def reading(path: Path | str, remedy: str) -> Iterator[None]:
+    """Inside, the text file ``path`` is read.
+
+    Args:
+        path: of the file.
+        remedy: the way out.
+
+    Raises:
+        FileError: it cannot be, or holds something else: bytes that are no text, broken JSON.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = ' '.join(str(getattr(error, 'strerror', None) or error).split())
+        raise FileError(f'{path} cannot be read ({reason:.200}); {remedy}') from None
 
 
 @contextmanager

@@ -18,8 +18,10 @@ from fastervit_mm.config.reading import (
     add_common_options,
     apply_options,
     check_checkpoint,
+    check_launcher,
     load_config,
 )
+from fastervit_mm.config.settings import check_there
 from fastervit_mm.errors import exit_on_user_error
 from fastervit_mm.tasks import task_of
 from fastervit_mm.tasks.use_folder import evaluate_on
@@ -102,6 +104,8 @@ def test(args: argparse.Namespace) -> None:
     """Test as the command line says."""
     checkpoint = args.checkpoint and check_checkpoint(args.checkpoint)
     cfg = load_config(args)
+    check_launcher(args.launcher)
+    check_there(cfg, ('model', 'test_dataloader', 'test_evaluator'))
     start_processes(cfg)
     if args.data is not None:
         leave_run_alone(cfg, args)

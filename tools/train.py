@@ -15,14 +15,17 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from tqdm import tqdm
 
+from fastervit_mm.config.argument_types import positive_int
 from fastervit_mm.config.data_sets import check_data_files
 from fastervit_mm.config.reading import (
     add_common_options,
     apply_options,
     check_checkpoint,
+    check_launcher,
     load_config,
 )
 from fastervit_mm.config.run_folder import claimed
+from fastervit_mm.config.settings import check_there
 from fastervit_mm.errors import ArgumentError, exit_on_user_error
 from fastervit_mm.tasks.use_folder import train_on, training_loaders
 from fastervit_mm.training.learning_rate import RULES, rule_for, scale_learning_rate
@@ -71,8 +74,10 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='where the work dir holds a run already, train in a new folder beside it',
     )
-    parser.add_argument('--epochs', type=int, help='train for so long; the schedule follows')
-    parser.add_argument('--iters', type=int, help='the same in iterations')
+    parser.add_argument(
+        '--epochs', type=positive_int, help='train for so long; the schedule follows'
+    )
+    parser.add_argument('--iters', type=positive_int, help='the same in iterations')
     parser.add_argument('--tensorboard', action='store_true', help='write curves for it too')
     return parser.parse_args()
 
@@ -90,6 +95,8 @@ def train(args: argparse.Namespace) -> None:
     if args.start is not None:
         check_checkpoint(args.start)  # before the data are looked at
     cfg = load_config(args)
+    check_launcher(args.launcher)
+    check_there(cfg, ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'))
     start_processes(cfg)
     # a job that is started again with the same options goes on; the first start has nothing to resume
     checkpoint = settle_start(cfg, args.resume, args.fresh)

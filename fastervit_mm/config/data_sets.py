@@ -46,7 +46,13 @@ def datasets(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> Iterator[Config
 
 
 def innermost_dataset(cfg: Config, loader: str) -> ConfigDict:
-    """The data set of a loader that reads files, inside whatever wraps it."""
+    """The data set of a loader that reads files, inside whatever wraps it.
+
+    Raises:
+        ArgumentError: the config has no such loader.
+    """
+    if not cfg.get(loader):
+        raise ArgumentError(f'the config has no {loader}')
     dataset = cfg[loader].dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset

@@ -11,7 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..errors import ArgumentError, FileError
+from ..errors import ArgumentError, reading
 
 RECORD = 'run.json'  # what the run was started with
 CONFIG = 'config'  # in the record: name of the resolved config in the folder
@@ -23,17 +23,15 @@ def read_record(folder: Path) -> dict[str, Any]:
     """What the run in ``folder`` was started with; empty where our tools did not start it.
 
     Raises:
-        FileError: the record is torn.
+        FileError: it is torn, or something else.
     """
     path = folder / RECORD
-    if not path.is_file():
+    if not path.exists():
         return {}
-    try:
+    with reading(path, 'move it out of the work dir'):
         record = json.loads(path.read_text())
-    except ValueError:
-        record = None
-    if not isinstance(record, dict):
-        raise FileError(f'{path} is no JSON object (torn?); remove it, training writes a new one')
+        if not isinstance(record, dict) or not isinstance(record.get('versions', {}), dict):
+            raise ValueError('it is no record of a run')
     return record
 
 

@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 
 from ..config.data_sets import dataset_classes, innermost_dataset
+from ..config.host import building
 from ..config.reading import check_checkpoint, read_config
+from ..config.settings import check_there
 from ..errors import ArgumentError
 from ..tasks import task_of
 from ..weights.entrances import guarded_loading
@@ -43,13 +45,14 @@ class Predictor:
     ) -> None:
         cfg = read_config(config)
         self.task = task_of(cfg)
+        check_there(cfg, ('model',))
         check_checkpoint(weights)
         if device != 'auto':
             check_device(device)
         classes: tuple[str, ...] = ()
         if cfg.get('test_dataloader'):
             classes = dataset_classes(innermost_dataset(cfg, 'test_dataloader')) or ()
-        with guarded_loading(trust=trust, whole=True, classes=classes):
+        with guarded_loading(trust=trust, whole=True, classes=classes), building():
             self.inferencer = self.task.make_inferencer(
                 cfg, weights, None if device == 'auto' else device
             )

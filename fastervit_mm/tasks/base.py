@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +19,8 @@ from ..data.reading import Progress, Reading
 from ..errors import ArgumentError
 from ..report.results import ImageResult, Results
 from .prepared_data import PreparedData
+
+SCREENS = {'DISPLAY', 'WAYLAND_DISPLAY'}
 
 
 class Task:
@@ -118,8 +122,12 @@ class Task:
             wait_time: s each is shown.
 
         Raises:
-            ArgumentError: the config has no such hook.
+            ArgumentError: the config has no such hook, or there is no screen or folder.
         """
+        if show and sys.platform == 'linux' and not SCREENS & set(os.environ):
+            raise ArgumentError('--show needs a screen, and there is none; use --show-dir FOLDER')
+        if folder is not None and (not folder or Path(folder).is_file()):
+            raise ArgumentError(f'--show-dir is {folder!r}; it must be a folder, or one to be made')
         hook = cfg.default_hooks.get('visualization')
         if hook is None:
             raise ArgumentError(

@@ -19,6 +19,7 @@ from ..report.results import ImageResult, Results
 from .detection_data import DetectionData
 from .detection_results import detection_images, detection_results
 from .kept_detections import PICKLES, read_detections
+from .prepared_data import check_can_be_written
 from .random_truth import random_objects
 
 
@@ -54,6 +55,8 @@ class Detection(DetectionData):
 
     def keep_predictions(self, cfg: Config, path: str) -> Any:
         """A metric that keeps them in the file ``path``: .json, or .pkl for mmdet's own tools."""
+        if path.endswith(('.json', *PICKLES)):
+            check_can_be_written(Path(path))
         if path.endswith('.json'):
             from .keeping_detections import KeepDetections
 

@@ -20,7 +20,7 @@ from ..config.data_sets import (
 )
 from ..data.layouts import OWN_MARK
 from ..data.text import printable
-from ..errors import ArgumentError
+from ..errors import ArgumentError, writing
 from ..pictures import class_colour
 
 
@@ -54,6 +54,21 @@ def write_whole(path: Path, text: str) -> None:
     part = path.with_name(f'{path.name}.part')
     part.write_text(text)
     part.replace(path)
+
+
+def check_can_be_written(path: Path) -> None:
+    """A file can be written later, after hours of work; its folder is made.
+
+    Raises:
+        FileError: it cannot.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        there = path.exists()
+        with open(path, 'ab'):
+            pass
+        if not there:
+            path.unlink()
 
 
 def save_whole(image: Image.Image, path: Path, **options: Any) -> None:

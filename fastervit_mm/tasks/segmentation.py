@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from ..data.folder import LABEL_MAPS
-from ..errors import ArgumentError
+from ..errors import ArgumentError, writing
 from ..pictures import draw_labels
 from ..report.results import ImageResult, Results
 from .prepared_data import save_whole
@@ -42,6 +42,8 @@ class Segmentation(SegmentationData):
 
     def keep_predictions(self, cfg: Config, path: str) -> None:
         """The evaluator itself keeps label maps, in the folder ``path``."""
+        with writing(f'--out {path}'):
+            Path(path).mkdir(parents=True, exist_ok=True)
         cfg.test_evaluator.update(output_dir=path, keep_results=True)
 
     def evaluate_file(self, cfg: Config, path: str, *, trust: bool = False) -> None:

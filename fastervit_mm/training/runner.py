@@ -12,6 +12,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ..config.data_sets import nested_dicts
+from ..config.host import building
 from ..errors import ArgumentError
 from .processes import check_same_everywhere, has_accelerator, say, start_processes
 from .resuming import forget_pretrained
@@ -139,7 +140,8 @@ def build_runner(cfg: Config, *, resume: str | None = None, tests: bool = False)
     kind: Any = Runner if runner_type is None else RUNNERS.get(runner_type)
     if tests:
         kind = type(kind.__name__, (_LeavesConfig, kind), {})
-    runner = kind.from_cfg(cfg)
+    with building():
+        runner = kind.from_cfg(cfg)
     if resume is not None:  # not by the config: what is written there would resume whatever it runs
         runner._resume, runner._load_from = True, resume
         forget_pretrained(runner.model)
