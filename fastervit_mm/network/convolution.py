@@ -133,9 +133,4 @@ class Downsample(nn.Module):
         self.reduction = nn.Sequential(nn.Conv2d(dim, 2 * dim, 3, stride=2, padding=1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(x)
-        if torch.compiler.is_compiling() and torch.is_grad_enabled():
-            # the norm gives a view, and PyTorch's compiler cannot order a view's strides where
-            # sizes are symbols and its backward needs it (pytorch/pytorch#172204)
-            x = x.clone(memory_format=torch.contiguous_format)
-        return self.reduction(x)
+        return self.reduction(self.norm(x))
