@@ -17,6 +17,9 @@ from ..errors import ArgumentError
 from .processes import check_same_everywhere, has_accelerator, say, start_processes
 from .resuming import forget_pretrained
 
+# strategies of a FlexibleRunner that need several processes
+SHARING = ('DDPStrategy', 'FSDPStrategy', 'fastervit_mm.BlockFSDPStrategy')
+
 
 def starts_from_random_weights(cfg: Config) -> bool:
     """Whether the run's FasterViT learns from nothing, or learnt so before it was stopped."""
@@ -89,22 +92,31 @@ def fit_to_device(cfg: Config) -> None:
             broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
-        fit_strategy(cfg)
         # the running statistics are averaged after each epoch instead
         cfg.default_hooks.sync_buffers = dict(type='SyncBuffersHook')
         cfg.env_cfg.dist_cfg = dict(backend='gloo')
 
 
 def fit_strategy(cfg: Config) -> None:
-    """Let a FlexibleRunner's DDP leave the model on the CPU; mmengine's would take a GPU.
+    """Let a FlexibleRunner's strategy do with the processes and the device that there are.
+
+    One process trains and tests as any run does: there is nothing to share out. On a CPU mmengine's
+    DDP would take the GPU of its rank.
 
     Args:
-        cfg: changed in place, where it has no other strategy.
+        cfg: changed in place; strategies other than DDP and FSDP stay.
     """
-    if cfg.get('runner_type') == 'FlexibleRunner':
-        strategy = cfg.setdefault('strategy', ConfigDict(type='DDPStrategy'))
-        if strategy['type'] == 'DDPStrategy':
-            strategy['model_wrapper'] = cfg.model_wrapper_cfg
+    if cfg.get('runner_type') != 'FlexibleRunner':
+        return
+    kind = (cfg.get('strategy') or {}).get('type')
+    if cfg.get('launcher', 'none') == 'none':
+        if kind in SHARING:
+            say(f'{kind} shares a model out: with one process, it is left out')
+            cfg.pop('runner_type')
+            cfg.pop('strategy')
+    elif kind in (None, 'DDPStrategy') and not has_accelerator():
+        cfg.strategy = {**(cfg.get('strategy') or {}), 'type': 'DDPStrategy'}
+        cfg.strategy['model_wrapper'] = cfg.model_wrapper_cfg
 
 
 class _LeavesConfig:
@@ -136,6 +148,7 @@ def build_runner(cfg: Config, *, resume: str | None = None, tests: bool = False)
     check_same_everywhere('the checkpoint to start from', start_of(cfg, resume))
     choose_precision(cfg)
     fit_to_device(cfg)
+    fit_strategy(cfg)
     runner_type: Any = cfg.get('runner_type')
     kind: Any = Runner if runner_type is None else RUNNERS.get(runner_type)
     if tests:

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from fastervit_mm.config.data_sets import point_to_folder
 from fastervit_mm.training.processes import end_processes
 from fastervit_mm.training.runner import build_runner
+from fastervit_mm.weights.entrances import guarded_loading
 from tests.helpers import ROOT, SMALL
 
 CONFIGS = ROOT / 'configs'
@@ -156,3 +157,22 @@ def train(
     }
     end_processes()
     return found
+
+
+def evaluate(run: Path, checkpoint: Path, data: Path) -> dict[str, float]:
+    """Test a checkpoint of the segmentor in one process, as tools/test.py does; its metrics.
+
+    Args:
+        run: work dir of the training, whose config says how it was done.
+        checkpoint: of it.
+        data: folder of drawn shapes.
+    """
+    cfg = Config.fromfile(run / 'upernet_fastervit_shapes.py')
+    shapes = Config.fromfile(CONFIGS / 'segmentation/upernet_fastervit_shapes.py')
+    for name in ('test_dataloader', 'test_evaluator', 'test_cfg'):
+        cfg[name] = shapes[name]
+    point_to_folder(cfg, data / 'ade', ('test_dataloader',))
+    cfg.test_dataloader.update(num_workers=0, persistent_workers=False)
+    cfg.launcher, cfg.load_from = 'none', str(checkpoint)
+    with guarded_loading(whole=True):
+        return build_runner(cfg).test()

@@ -17,7 +17,7 @@ from tests.helpers import ROOT
 
 forking = get_context('forkserver')  # never a copy of pytest's own process
 forking.set_forkserver_preload(['tests.distributed.imported'])
-LONGEST = 120  # s that a test's processes may take, on a busy machine
+LONGEST = 240  # s that a test's processes may take, on a busy machine
 
 
 def free_port() -> int:

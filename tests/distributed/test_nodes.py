@@ -9,6 +9,7 @@ import torch
 from mmengine.registry import init_default_scope
 
 from fastervit_mm.config.host import build_skeleton
+from fastervit_mm.data.drawn_shapes import write_shapes
 from tests.distributed import on_nodes
 from tests.distributed.on_nodes import on_a_machine_of_its_own
 from tests.distributed.start import (
@@ -94,15 +95,28 @@ def test_torchrun_without_launcher_is_one_line(mine, tmp_path):
     assert len(lines) == 1 and lines[0].endswith('add --launcher pytorch')
 
 
+@pytest.fixture(scope='module')
+def renamed(tmp_path_factory) -> Path:
+    """Six drawn scenes without a validation split, whose three classes have other names."""
+    root = tmp_path_factory.mktemp('renamed')
+    write_shapes(root, train=6, val=1, size=64)
+    content = json.loads((root / 'coco/annotations/instances_train2017.json').read_text())
+    for category, name in zip(content['categories'], ('one', 'two', 'three'), strict=True):
+        category['name'] = name
+    (root / 'coco/labels.json').write_text(json.dumps(content))
+    shutil.rmtree(root / 'coco/annotations')
+    return root / 'coco'
+
+
 @pytest.mark.long
 @pytest.mark.parametrize('shared', [True, False])
-def test_two_groups_of_torchrun_train_together(shared, mine, checkpoint, tmp_path):
+def test_two_groups_of_torchrun_train_together(shared, renamed, checkpoint, tmp_path):
     """By tools/train.py, on a folder that does not fit, from a checkpoint of other classes."""
     port, started = free_port(), []
     for rank in range(2):
         where = ('--nnodes', 2, '--node_rank', rank, '--master_addr', '127.0.0.1')
         work_dir = tmp_path / ('run' if shared else f'run_{rank}')
-        options = ['--data', mine, '--from', checkpoint, '--work-dir', work_dir, '--epochs', 1]
+        options = ['--data', renamed, '--from', checkpoint, '--work-dir', work_dir, '--epochs', 1]
         command = torchrun_command(
             *(ROOT / 'tools/train.py', SHAPES, '--launcher', 'pytorch', *options),
             *('--cfg-options', *few()),

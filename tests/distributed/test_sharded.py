@@ -1,10 +1,11 @@
 """Fully sharded training (FSDP) with our blocks as units learns what DDP does, saves and resumes."""
 
+import pytest
 import torch
+from mmengine.hooks import Hook
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from fastervit_mm.data.drawn_shapes import write_shapes
-from fastervit_mm.training.hooks import Hook
 from tests.distributed import runs
 from tests.distributed.start import in_processes
 from tests.distributed.test_same_losses import largest_difference
@@ -29,6 +30,7 @@ def units(*args, **options):
     return CountUnits.seen
 
 
+@pytest.mark.long
 def test_sharded_training_is_ddps(tmp_path):
     """Losses, weights, and gradients clipped by the norm of all, not of a process's share."""
     write_shapes(tmp_path / 'data', train=8, val=1, size=64)
@@ -42,9 +44,12 @@ def test_sharded_training_is_ddps(tmp_path):
     for sharded in trained('sharded', **SHARDED):
         assert torch.tensor(sharded['losses']).allclose(torch.tensor(ddp['losses']), atol=1e-5)
         assert largest_difference(sharded['weights'], ddp['weights']) < 1e-5
-    # its file is an ordinary one
-    saved = torch.load(tmp_path / 'sharded/iter_5.pth', weights_only=False)
-    assert largest_difference(saved['state_dict'], ddp['weights']) < 1e-5
+    # its file is an ordinary one, and its config is tested in one process as any
+    weights = tmp_path / 'sharded/iter_5.pth'
+    saved = torch.load(weights, weights_only=False)['state_dict']
+    assert largest_difference(saved, ddp['weights']) < 1e-5
+    (metrics,) = in_processes(1, runs.evaluate, tmp_path / 'sharded', weights, tmp_path / 'data')
+    assert metrics['mIoU'] >= 0
     # stopped after three of the five steps
     trained('stopped', steps=3, **SHARDED)
     start = dict(load_from=str(tmp_path / 'stopped/iter_3.pth'), resume=True)
