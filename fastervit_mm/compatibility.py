@@ -7,11 +7,19 @@ What a version decides is decided here:
 | names of the OpenMMLab packages; what they import as is the same | both lines | `LINES` |
 | a run's iterator makes its loader (and draws a random number) at the first batch, not at once |
   onedl-mmengine 0.10.12, not mmengine 0.10.7 | `start_loader` |
-| safe loading of files has known holes | torch below 2.10 | `unsound_loading` |
-| networks compute on what they build, which the device 'meta' has no values for | timm 1.0.9, not
-  1.0.31 | `models/timm_features.py` builds on the CPU always |
 | a module's hook before loading has a public name | torch 2.5, not 2.4 | `call_before_loading` |
-| safe loading builds bytes by itself | torch 2.5, not 2.4 | `weights/safe_loading.py` allows it always |
+| safe loading of files has known holes | torch below 2.10 | `unsound_loading` |
+
+What differs where one way serves all versions, so that nothing is decided:
+
+| what differs | in | where |
+| --- | --- | --- |
+| safe loading builds bytes by itself | torch 2.5, not 2.4 | `weights/safe_loading.py` |
+| compiling with any size keeps numbers that pick modules | torch 2.5, not 2.4 | `network/backbone.py` |
+| operations are counted in inference mode too | torch 2.11, not 2.5 | `benchmark/timing.py` |
+| networks build on the device 'meta', without memory | timm 1.0.31, not 1.0.9 |
+  `models/timm_features.py` |
+| encodings of DINO's reference boxes are wide | onedl-mmdetection, not mmdet | `models/dino.py` |
 
 Only the standard library is imported here: this runs before anything else, over whatever is installed.
 """

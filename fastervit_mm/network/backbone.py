@@ -203,10 +203,10 @@ class FasterViT(BaseModule):
             with_cp=with_cp,
         )
         norm = OUT_NORMS[out_norm]
-        for i in self.out_indices:
-            self.add_module(
-                f'norm{i}', nn.Identity() if norm is None else norm(variant.channels[i])
-            )
+        # of the emitted maps, in order: torch 2.4 compiles names rightly, and numbers wrongly
+        self._norms = tuple(f'norm{i}' for i in self.out_indices)
+        for i, name in zip(self.out_indices, self._norms, strict=True):
+            self.add_module(name, nn.Identity() if norm is None else norm(variant.channels[i]))
         if channels_last:
             self.to(memory_format=torch.channels_last)
         self._freeze()
@@ -225,12 +225,12 @@ class FasterViT(BaseModule):
         maps = {}
         for i, level in enumerate(self.levels):
             x = level(x)
-            if i in self.out_indices:
+            if f'norm{i}' in self._norms:
                 # mmcv's RoIAlign reads channels-last maps as if they were not: values get lost
-                maps[i] = getattr(self, f'norm{i}')(x).contiguous()
+                maps[f'norm{i}'] = getattr(self, f'norm{i}')(x).contiguous()
             if level.downsample is not None:
                 x = level.downsample(x)
-        return tuple(maps[i] for i in self.out_indices)
+        return tuple(maps[name] for name in self._norms)
 
     def _check_input(self, x: Tensor) -> None:
         if not isinstance(x, Tensor):
