@@ -5,10 +5,10 @@ import os
 
 import pytest
 
+from fastervit_mm.config.run_folder import read_record
 from fastervit_mm.errors import FileError
 from fastervit_mm.report.run_page import curve_figures
 from fastervit_mm.report.work_dir import find_checkpoint, find_config, is_complete, read_curves
-from fastervit_mm.training.run_record import read_record
 from tests.report.pages import pictures
 
 
