@@ -6,6 +6,7 @@ and keeps its traceback.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -34,6 +35,13 @@ def exit_on_user_error(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         sys.exit(f'error: {error}')
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(
+            f'error: no room is left on the disk for {error.filename or "what is written"} '
+            f'({error.strerror}); make room: what was whole before is whole'
+        )
     except KeyboardInterrupt as stop:
         print(f'\ninterrupted: {stop}' if str(stop) else '\ninterrupted', file=sys.stderr)
         sys.exit(130)

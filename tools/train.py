@@ -7,7 +7,8 @@ config is fitted to it: files, classes, class counts.
 """
 
 import argparse
-from contextlib import nullcontext
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from mmengine.config import Config
@@ -24,7 +25,11 @@ from fastervit_mm.config.reading import (
     check_launcher,
     load_config,
 )
-from fastervit_mm.config.run_folder import claimed
+from fastervit_mm.config.run_folder import (
+    check_not_overwritten,
+    claimed,
+    unchanged_if_refused,
+)
 from fastervit_mm.config.settings import check_there
 from fastervit_mm.errors import ArgumentError, exit_on_user_error
 from fastervit_mm.tasks.use_folder import train_on, training_loaders
@@ -99,13 +104,25 @@ def train(args: argparse.Namespace) -> None:
     check_there(cfg, ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'))
     start_processes(cfg)
     # a job that is started again with the same options goes on; the first start has nothing to resume
-    checkpoint = settle_start(cfg, args.resume, args.fresh)
-    with claimed(Path(cfg.work_dir)) if is_main_process() else nullcontext():
-        runner = prepare(cfg, args, checkpoint)
+    checkpoint = settle_start(cfg, args.resume, args.fresh, warm=args.start is not None)
+    folder, made = Path(cfg.work_dir), list[Runner]()
+    with ExitStack() as stack:
         if is_main_process():
-            write_record(Path(cfg.work_dir), Path(args.config).name)
-        runner.train()
+            stack.enter_context(claimed(folder))
+            check_not_overwritten(Path(args.config), folder)
+            if checkpoint is not None:
+                begun = partial(has_begun, made)
+                stack.enter_context(unchanged_if_refused(folder, begun))
+        made.append(prepare(cfg, args, checkpoint))
+        if is_main_process():
+            write_record(folder, Path(args.config).name)
+        made[0].train()
     end_processes()
+
+
+def has_begun(made: list[Runner]) -> bool:
+    """Whether a run has taken up the checkpoint that it goes on from."""
+    return any(runner._has_loaded for runner in made)
 
 
 def prepare(cfg: Config, args: argparse.Namespace, checkpoint: str | None) -> Runner:

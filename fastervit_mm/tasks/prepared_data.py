@@ -43,7 +43,7 @@ class PreparedData(NamedTuple):
 
 def prepared_data_folder(work_dir: Path) -> Path:
     """The folder in ``work_dir`` for what is used of the data, marked as no data of its own."""
-    folder = (work_dir / 'data').absolute()
+    folder = (work_dir / 'data').resolve()
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / OWN_MARK, 'What training uses of a folder of images; not a data set.\n')
     return folder

@@ -33,12 +33,22 @@ def start_from(cfg: Config, checkpoint: str, work_dir: Path) -> list[str]:
         ArgumentError: its backbone does not fit.
         FileError: it is no checkpoint.
     """
-    path = work_dir / 'data' / 'start.pth'
+    path = start_file(work_dir)
     file = str(fetch(checkpoint))  # by all processes, which wait for each other there
     lines = in_main_process(partial(_write_start, cfg, file, path), work_dir)
+    note_start(cfg, path)
+    return lines
+
+
+def start_file(work_dir: Path) -> Path:
+    """Where `start_from` writes what fits."""
+    return (work_dir / 'data' / 'start.pth').resolve()
+
+
+def note_start(cfg: Config, path: Path) -> None:
+    """Let ``cfg`` say that the run started from the weights in ``path``, and no others."""
     cfg.load_from, cfg.resume = str(path), False
     cfg.model.backbone.init_cfg = None
-    return lines
 
 
 def _write_start(cfg: Config, checkpoint: str, path: Path) -> list[str]:
