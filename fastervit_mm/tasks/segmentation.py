@@ -40,6 +40,8 @@ class Segmentation(SegmentationData):
 
     def keep_predictions(self, cfg: Config, path: str) -> None:
         """The evaluator itself keeps label maps, in the folder ``path``."""
+        # in each process: mmseg's metric makes it in the main one alone, which may come too late
+        Path(path).mkdir(parents=True, exist_ok=True)
         cfg.test_evaluator.update(output_dir=path, keep_results=True)
 
     def evaluate_file(self, cfg: Config, path: str, *, trust: bool = False) -> None:
