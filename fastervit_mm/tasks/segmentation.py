@@ -42,6 +42,7 @@ class Segmentation(SegmentationData):
 
     def keep_predictions(self, cfg: Config, path: str) -> None:
         """The evaluator itself keeps label maps, in the folder ``path``."""
+        # in each process: mmseg's metric makes it in the main one alone, which may come too late
         with writing(f'--out {path}'):
             Path(path).mkdir(parents=True, exist_ok=True)
         cfg.test_evaluator.update(output_dir=path, keep_results=True)

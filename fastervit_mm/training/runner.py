@@ -94,7 +94,7 @@ def fit_to_device(cfg: Config) -> None:
         )
         # the running statistics are averaged after each epoch instead
         cfg.default_hooks.sync_buffers = dict(type='SyncBuffersHook')
-        cfg.env_cfg.dist_cfg = dict(backend='gloo')
+        cfg.env_cfg.dist_cfg = {**(cfg.env_cfg.get('dist_cfg') or {}), 'backend': 'gloo'}
 
 
 def fit_strategy(cfg: Config) -> None:
