@@ -174,7 +174,8 @@ class _Walk:
         self._note(value, value)  # it may hold itself
         if isinstance(value, dict):
             found = {key: self.through(item, depth + 1) for key, item in value.items()}
-            value.update((key, new) for key, (new, _) in found.items())
+            for key, (new, _) in found.items():
+                value[key] = new  # a Counter's update would count them
             return self._note(value, value, found.values())
         if isinstance(value, list):
             items = [self.through(item, depth + 1) for item in value]

@@ -3,6 +3,7 @@
 import argparse
 import pickle
 import zipfile
+from collections import Counter
 
 import pytest
 import torch
@@ -99,6 +100,13 @@ def test_what_is_shared_stays_shared_and_a_loop_ends(tmp_path):
     torch.save(content, tmp_path / 'a.pth')
     found = load_file(tmp_path / 'a.pth')
     assert found['a'] is found['b'][0] is found['b'][1] and found['itself'][0] is found
+
+
+def test_counts_stay_as_they_were(tmp_path):
+    """Milestones of a schedule; a Counter's update adds."""
+    counts = Counter({3: 2, 5: 1})
+    torch.save(dict(counts=counts), tmp_path / 'a.pth')
+    assert load_file(tmp_path / 'a.pth')['counts'] == counts
 
 
 def with_pickle(path, pickled):
