@@ -18,6 +18,7 @@ from ..compatibility import start_loader
 from ..inference.compiling import compile_backbones
 from ..inference.fusing import fuse
 from ..registry import HOOKS
+from .checkpoint_content import plain_states
 from .resuming import check_same_run, follow_schedule
 from .whole_files import check_finite_weights, remove_parts, whole_checkpoints
 
@@ -152,6 +153,8 @@ class ResumableCheckpointHook(CheckpointHook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Called in the main process alone: a run of one process needs no other's states."""
+        if 'param_schedulers' in checkpoint:
+            checkpoint['param_schedulers'] = plain_states(checkpoint['param_schedulers'])
         if get_world_size() == 1:
             checkpoint['random_states'] = [self._before_val or random_states()]
         elif self._gathered is not None:

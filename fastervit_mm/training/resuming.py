@@ -16,6 +16,7 @@ from ..config.reading import check_checkpoint
 from ..config.run_folder import unused_folder
 from ..errors import ArgumentError, FileError
 from ..weights.entrances import check_fits
+from .checkpoint_content import plain_states
 from .processes import in_main_process, say
 from .whole_files import is_whole, newest_whole
 
@@ -161,15 +162,18 @@ def follow_schedule(runner: Runner, checkpoint: dict[str, Any]) -> None:
         return
     if any(hasattr(s, 'need_val_args') for s in schedulers):  # they follow metrics, not steps
         return
-    wanted = [_stated(s.state_dict()) for s in schedulers]
+    wanted = [_stated(state) for state in plain_states([s.state_dict() for s in schedulers])]
     if wanted == [_stated(state) for state in states]:
         return
     meta = checkpoint['meta']
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # steps without one of the optimizer: that is the point
         _replay(schedulers, meta['epoch'], meta['iter'])
-    checkpoint['param_schedulers'] = [copy.deepcopy(s.state_dict()) for s in schedulers]
-    keys = {key for s in schedulers for key in (s.param_name, f'initial_{s.param_name}')}
+    checkpoint['param_schedulers'] = copy.deepcopy(
+        plain_states([s.state_dict() for s in schedulers])
+    )
+    marks = ('', 'initial_', 'max_', 'min_')  # the last two are OneCycleLR's
+    keys = {f'{mark}{s.param_name}' for s in schedulers for mark in marks}
     saved, stepped = checkpoint['optimizer'], runner.optim_wrapper.state_dict()
     before = _rate(saved)
     for group, new in zip(_groups(saved), _groups(stepped), strict=True):
