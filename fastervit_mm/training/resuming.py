@@ -54,7 +54,9 @@ def resume_point(work_dir: Path, resume: str) -> str | None:
     if torn is not None:
         if other is None:
             raise FileError(f'{torn} is torn, and {work_dir} has no other checkpoint to resume')
-        say(f'warning: {torn} is torn (it ended before its end was written): resuming from {other}')
+        say(
+            f'warning: {torn} is torn (not what was written, or not all of it): resuming from {other}'
+        )
     elif named and other is not None:
         say(f'warning: {named}, the last checkpoint, is gone: resuming from {other}')
     elif named:

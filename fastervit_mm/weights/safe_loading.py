@@ -22,6 +22,7 @@ from ..errors import FileError
 # --trust-checkpoint: files may run code
 TRUST: ContextVar[bool] = ContextVar('TRUST', default=False)
 SAFETENSORS = '.safetensors'
+ARCHIVE = b'PK\x03\x04'  # what one begins with, as PyTorch 1.6 and newer writes it
 CLASSES_KEY = 'classes'  # of its metadata: a JSON list of names
 # of objects in a file, which what prints, copies or compares them goes through one by one
 MOST_DEPTH = 100
@@ -261,7 +262,7 @@ def check_archive(path: str | os.PathLike) -> None:
         ValueError: a record is damaged, or larger than the file.
     """
     with open(path, 'rb') as file:
-        if file.read(4) != b'PK\x03\x04':
+        if file.read(4) != ARCHIVE:
             return
     with zipfile.ZipFile(path) as archive:
         records = archive.infolist()
