@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 import zipfile
 from collections.abc import Iterator
@@ -16,30 +14,9 @@ from torch import nn
 
 from ..errors import FileError, UserError
 from ..weights.safe_loading import ARCHIVE, check_archive, load_file
+from ..weights.whole_writing import PART, put_in_place
 
-PART = '.part'  # of a file that is being written
 _STEP = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
-
-
-def make_lasting(path: Path) -> None:
-    """Write what the system still holds of a file or folder to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def put_in_place(part: Path, path: Path) -> None:
-    """Give a file that was written beside ``path`` its name, in one step, on the disk."""
-    make_lasting(part)
-    part.replace(path)
-    try:
-        make_lasting(path.parent)
-    except OSError as error:
-        # some network disks have no way to do that for a folder; the file is there
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
-            raise
 
 
 def check_finite_weights(model: nn.Module) -> None:
