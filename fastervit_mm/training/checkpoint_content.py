@@ -100,7 +100,8 @@ def _check_optimizer(state: Mapping[str, Any]) -> None:
     for group in [*groups, *([] if own is None else [own])]:
         if not _is_dict(group) or not _is_number(group.get('lr')):
             raise _odd('a group of optimizer.param_groups', group)
-        _part(group, 'params', _is_list, "a group's params", optional=group is own)
+        if group is not own:  # mmengine's own beside them, which stand for no parameters
+            _part(group, 'params', _is_list, "a group's params")
     remembered = _part(state, 'state', _is_dict, 'optimizer.state')
     for number, parts in remembered.items():
         if not _is_dict(parts):

@@ -116,6 +116,7 @@ def test_one_of_a_training_is_taken(run, changed, tmp_path):
         (['param_schedulers'], GONE),
         (['optimizer'], dict(one=whole['optimizer'], other=whole['optimizer'])),
         (['optimizer', 'loss_scaler'], {}),
+        (['optimizer', 'base_param_settings'], dict(lr=0.1, params=torch.zeros(1))),
         (['param_schedulers'], dict(one=whole['param_schedulers'])),
     ):
         check_state_of_training(changed(path, value))
