@@ -13,9 +13,10 @@ import torch
 
 from fastervit_mm.config.host import build_model
 from fastervit_mm.config.reading import read_config
-from fastervit_mm.errors import FileError, exit_on_user_error, writing
+from fastervit_mm.errors import FileError, exit_on_user_error
 from fastervit_mm.weights.download import LICENCE_NOTE
 from fastervit_mm.weights.released_dino import check_complete, convert_detector
+from fastervit_mm.weights.whole_writing import check_other_file, save_whole
 
 CONFIG = Path(__file__).resolve().parent.parent / (
     'configs/detection/dino_4scale_fastervit_4_21k_224_12e_released.py'
@@ -35,10 +36,10 @@ def main() -> None:
     args = parser.parse_args()
     if not args.out.parent.is_dir():
         raise FileError(f'{args.out.parent} is not a folder; make it first')
+    check_other_file(args.released, args.out)
     converted, skipped = convert_detector(args.released)
     check_complete(converted, released_network())
-    with writing(args.out), open(args.out, 'wb') as file:
-        torch.save(dict(state_dict=converted, meta=dict(source=args.released.name)), file)
+    save_whole(dict(state_dict=converted, meta=dict(source=args.released.name)), args.out)
     print(f'{args.out}: {len(converted)} entries')
     print(f'note: {LICENCE_NOTE}')
     for reason, names in skipped.items():

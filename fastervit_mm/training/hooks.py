@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
@@ -19,34 +16,12 @@ from ..compatibility import start_loader
 from ..inference.compiling import compile_backbones
 from ..inference.fusing import fuse
 from ..registry import HOOKS
+from .checkpoint_content import check_state_of_training, plain_states
+from .random_states import random_states, set_random_states
 from .resuming import check_same_run, follow_schedule
 from .whole_files import check_finite_weights, remove_parts, whole_checkpoints
 
 VALIDATED = 'last_validation'  # a file with the epoch or iteration whose validation came to its end
-
-
-def random_states() -> dict[str, Any]:
-    """State of every random number generator of this process, in types safe loading accepts."""
-    name, keys, position, has_gauss, cached = np.random.get_state()
-    states = dict(
-        python=random.getstate(),
-        numpy=(name, [int(key) for key in keys], position, has_gauss, cached),
-        torch=torch.get_rng_state(),
-    )
-    if torch.cuda.is_available():
-        states['cuda'] = torch.cuda.get_rng_state()
-    return states
-
-
-def set_random_states(states: dict[str, Any]) -> None:
-    """Undo what happened to the generators since `random_states`."""
-    version, keys, gauss = states['python']
-    random.setstate((version, tuple(keys), gauss))
-    name, keys, *rest = states['numpy']
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
-    torch.set_rng_state(states['torch'].cpu())
-    if 'cuda' in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states['cuda'].cpu())
 
 
 class _RestoringIterator:
@@ -165,6 +140,8 @@ class ResumableCheckpointHook(CheckpointHook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Called in the main process alone: a run of one process needs no other's states."""
+        if 'param_schedulers' in checkpoint:
+            checkpoint['param_schedulers'] = plain_states(checkpoint['param_schedulers'])
         if get_world_size() == 1:
             checkpoint['random_states'] = [self._before_val or random_states()]
             if is_accumulating(runner.optim_wrapper):
@@ -198,8 +175,10 @@ class ResumableCheckpointHook(CheckpointHook):
         """A run that is resumed must be the one that the checkpoint is of; its schedule is the config's.
 
         Raises:
-            As `check_same_run`.
+            As `check_state_of_training` and `check_same_run`.
         """
+        if runner._resume and isinstance(runner, Runner):
+            check_state_of_training(checkpoint)
         self._loaded = checkpoint.get('random_states') if runner._resume else None
         self._gradients = checkpoint.pop('gradients', {}) if runner._resume else {}
         if runner._resume and isinstance(runner, Runner):

@@ -16,6 +16,7 @@ from ..config.reading import check_checkpoint
 from ..config.run_folder import checkpoint_folder, unused_folder
 from ..errors import ArgumentError, FileError, reading
 from ..weights.entrances import check_fits
+from .checkpoint_content import plain_states
 from .processes import in_main_process, say
 from .warm_start import note_start, start_file
 from .whole_files import is_whole, newest_whole
@@ -58,7 +59,9 @@ def resume_point(work_dir: Path, resume: str) -> str | None:
     if torn is not None:
         if other is None:
             raise FileError(f'{torn} is torn, and {work_dir} has no other checkpoint to resume')
-        say(f'warning: {torn} is torn (it ended before its end was written): resuming from {other}')
+        say(
+            f'warning: {torn} is torn (not what was written, or not all of it): resuming from {other}'
+        )
     elif named and other is not None:
         say(f'warning: {named}, the last checkpoint, is gone: resuming from {other}')
     elif named:
@@ -178,7 +181,7 @@ def follow_schedule(runner: Runner, checkpoint: dict[str, Any]) -> None:
     if not states or any(hasattr(s, 'need_val_args') for s in schedulers):
         _follow_rate(saved, fresh)  # nothing to step, or what follows metrics
         return
-    wanted = [_stated(s.state_dict()) for s in schedulers]
+    wanted = [_stated(state) for state in plain_states([s.state_dict() for s in schedulers])]
     if wanted == [_stated(state) for state in states]:
         return
     meta, loop = checkpoint['meta'], runner.train_loop
@@ -190,12 +193,13 @@ def follow_schedule(runner: Runner, checkpoint: dict[str, Any]) -> None:
         warnings.simplefilter('ignore')  # steps without one of the optimizer: that is the point
         _replay(schedulers, meta['epoch'], iterations)
     stepped = runner.param_schedulers
-    checkpoint['param_schedulers'] = (
-        {name: [copy.deepcopy(s.state_dict()) for s in some] for name, some in stepped.items()}
+    checkpoint['param_schedulers'] = copy.deepcopy(
+        {name: plain_states([s.state_dict() for s in some]) for name, some in stepped.items()}
         if isinstance(stepped, dict)
-        else [copy.deepcopy(s.state_dict()) for s in schedulers]
+        else plain_states([s.state_dict() for s in schedulers])
     )
-    keys = {key for s in schedulers for key in (s.param_name, f'initial_{s.param_name}')}
+    marks = ('', 'initial_', 'max_', 'min_')  # the last two are OneCycleLR's
+    keys = {f'{mark}{s.param_name}' for s in schedulers for mark in marks}
     before = _rate(saved)
     for group, new in zip(_groups(saved), _groups(runner.optim_wrapper.state_dict()), strict=True):
         group.update({key: new[key] for key in keys if key in new})

@@ -13,7 +13,7 @@ from typing import Any
 from ..compatibility import LINES
 from ..config.run_folder import CONFIG, FOLDER, RECORD
 from ..operators import operators_in_use
-from .whole_files import PART, put_in_place
+from ..weights.whole_writing import PART, put_in_place
 
 PACKAGES = (
     'fastervit_mm',

@@ -13,6 +13,7 @@ from ..errors import ArgumentError
 from ..weights.download import fetch
 from ..weights.published import network_entries
 from ..weights.safe_loading import load_file
+from ..weights.whole_writing import save_whole
 from .processes import in_main_process
 
 
@@ -67,7 +68,7 @@ def _write_start(cfg: Config, checkpoint: str, path: Path) -> list[str]:
             'use the config that the checkpoint was trained with'
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(state_dict=fitting), path)
+    save_whole(dict(state_dict=fitting), path)  # a run that ends here leaves no half of it
     lines = [f'{checkpoint}: {len(fitting)} of {len(shapes)} entries taken over']
     for what, names in (
         ('left out, of another shape (other classes)', reshaped),

@@ -120,14 +120,16 @@ def _download_part(url: str, part: Path) -> None:
     """Download to ``part``, from where an earlier download stopped; it is whole at the end.
 
     Raises:
-        OSError: fewer bytes came than the server announced, or another hash than the name says.
+        OSError: fewer bytes came than the server announced, others than were asked for, or another
+            hash than the name says.
     """
     mark = part.with_name(f'{part.name}.version')  # what the server calls the file's content
     have = part.stat().st_size if part.is_file() and mark.is_file() else 0
+    wanted = mark.read_text() if have else ''
     request = urllib.request.Request(url, headers={'User-Agent': 'fastervit_mm'})
     if have:
         request.add_header('Range', f'bytes={have}-')
-        request.add_header('If-Range', mark.read_text())  # else it sends the new file, whole
+        request.add_header('If-Range', wanted)  # else it sends the new file, whole
     try:
         response = urllib.request.build_opener(_StayOnHttps).open(request, timeout=60)
     except urllib.error.HTTPError as error:
@@ -135,22 +137,69 @@ def _download_part(url: str, part: Path) -> None:
             raise
         part.unlink()
         return _download_part(url, part)
-    mark.unlink(missing_ok=True)
-    version = response.headers.get('ETag') or response.headers.get('Last-Modified')
-    if version and not version.startswith('W/'):
-        mark.write_text(version)
+    resumed = response.status == 206
+    if resumed and not _goes_on(response.headers, have, wanted):
+        response.close()
+        if not have:
+            raise OSError('the server sends a part of it where all was asked for')
+        part.unlink()
+        return _download_part(url, part)  # once: nothing is there to go on from
+    if not resumed:
+        mark.unlink(missing_ok=True)
+        version = _version(response.headers)
+        if version and not version.startswith('W/'):
+            mark.write_text(version)
     with response:
-        resumed = response.status == 206
-        announced = response.headers.get('Content-Length')
-        total = None if announced is None else int(announced) + have * resumed
+        total = _total(response.headers, resumed)
         with open(part, 'ab' if resumed else 'wb') as file:
             _copy(response, file, part.name, have * resumed, total)
-    if total is not None and part.stat().st_size != total:
-        raise OSError(
-            f'{part.stat().st_size} of {total} bytes came; the next try goes on from there'
-        )
+    came = part.stat().st_size
+    if total is not None and came > total:
+        part.unlink()
+        raise OSError(f'{came} bytes came of a file of {total}; the next try starts again')
+    if total is not None and came < total:
+        raise OSError(f'{came} of {total} bytes came; the next try goes on from there')
     mark.unlink(missing_ok=True)
     _check_hash(url, part)
+
+
+def _version(headers: Any) -> str | None:
+    """What a server calls the content that it sends."""
+    return headers.get('ETag') or headers.get('Last-Modified')
+
+
+def _range(headers: Any) -> tuple[int, int] | None:
+    """The first byte of what is sent, and how many the whole file has; None: it is not said."""
+    match = re.fullmatch(r'bytes (\d+)-\d+/(\d+)', headers.get('Content-Range') or '')
+    return match and (int(match[1]), int(match[2]))
+
+
+def _goes_on(headers: Any, have: int, wanted: str) -> bool:
+    """Whether a part of a file is what is missing of the one that was begun.
+
+    Args:
+        headers: of the server's answer.
+        have: bytes that are there.
+        wanted: what the server called the content that they are of.
+    """
+    sent, version = _range(headers), _version(headers)
+    # a date may be left out of a part, an ETag may not
+    same = version == wanted or (version is None and not wanted.startswith('"'))
+    return bool(have) and sent is not None and sent[0] == have and same
+
+
+def _total(headers: Any, resumed: bool) -> int | None:
+    """How many bytes the whole file has, where the server says so.
+
+    Args:
+        headers: of the server's answer.
+        resumed: it sends a part, whose place was checked.
+    """
+    sent = _range(headers) if resumed else None
+    announced = headers.get('Content-Length')
+    if sent is not None:
+        return sent[1]
+    return None if announced is None else int(announced)
 
 
 def _copy(response: Any, file: Any, name: str, start: int, total: int | None) -> None:

@@ -7,6 +7,7 @@ loads a file without safety where the safe way fails. Inside `guarded_loading` i
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,9 @@ from .safe_loading import TRUST, load_file
 
 # PyTorch's own switch: every torch.load of the process is a safe one, whatever it asks for
 FORCE_SAFE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+# and the other one, which PyTorch takes for a contradiction: files that mmdet's users cannot load
+# otherwise have brought it into many shells
+FORCE_UNSAFE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 # whose names mmengine turns into URLs
 ZOOS = ('modelzoo://', 'torchvision://', 'open-mmlab://', 'openmmlab://', 'mmcls://')
 
@@ -154,7 +158,15 @@ def guarded_loading(
     def load_from_safe(filename: str, map_location: Any = None, **_: Any) -> Any:
         return load_weights(filename, map_location, classes=classes)  # mmengine logs our name
 
-    schemes, forced = CheckpointLoader._schemes.copy(), os.environ.get(FORCE_SAFE)
+    schemes = CheckpointLoader._schemes.copy()
+    switches = {name: os.environ.get(name) for name in (FORCE_SAFE, FORCE_UNSAFE)}
+    if switches[FORCE_UNSAFE] in ('1', 'y', 'yes', 'true') and not trust:  # PyTorch's words
+        print_log(
+            f'{FORCE_UNSAFE}={switches[FORCE_UNSAFE]} is not honoured: files are loaded without running '
+            'code of theirs (--trust-checkpoint lets one that you trust run its own)',
+            logger='current',
+            level=logging.WARNING,
+        )
     # names of model zoos are resolved to URLs by functions of mmengine, which then call these two
     ours: dict[str, Any] = dict.fromkeys(('load_from_http', 'load_from_local'), load_from_safe)
     if whole:
@@ -162,6 +174,8 @@ def guarded_loading(
     replaced = {name: getattr(mmengine_checkpoint, name) for name in ours}
     trusting = TRUST.set(trust)
     try:
+        if not trust:
+            os.environ.pop(FORCE_UNSAFE, None)
         os.environ[FORCE_SAFE] = '0' if trust else '1'
         others = [prefix for prefix in schemes if prefix not in ZOOS]
         CheckpointLoader.register_scheme(others, load_from_safe, force=True)
@@ -173,7 +187,8 @@ def guarded_loading(
         CheckpointLoader._schemes = schemes
         for name, function in replaced.items():
             setattr(mmengine_checkpoint, name, function)
-        if forced is None:
-            os.environ.pop(FORCE_SAFE, None)
-        else:
-            os.environ[FORCE_SAFE] = forced
+        for name, value in switches.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -21,7 +21,7 @@ from ..variants import NUM_STAGES, VARIANTS, WEIGHTS_URL
 from .download import fetch
 from .safe_loading import load_file
 
-MOST_EXPANDED = 2**28  # numbers of an entry that repeats a few, as an expanded buffer does
+MOST_EXPANDED = 2**28  # numbers of entries that repeat a few, as an expanded buffer does
 _DERIVED = re.compile(r'\.relative_(bias|coords_table|position_index)$')
 _STORED_TWICE = re.compile(r'\.global_tokenizer\.to_global_feature\.')
 _CLASSIFIER = re.compile(r'^(norm|head)\.')
@@ -73,15 +73,17 @@ def check_finite(entries: Mapping[str, Any]) -> None:
     """Weights that are no numbers give results that are none.
 
     Raises:
-        FileError: an entry holds NaN or infinity, or states more numbers than it holds.
+        FileError: an entry holds NaN or infinity, or they state far more numbers than they hold.
     """
+    expanded = 0
     for name, value in entries.items():
         if not isinstance(value, Tensor) or value.is_meta:
             continue
         if value.layout != torch.strided or value.is_nested:
             raise FileError(f'the checkpoint holds {name} as a tensor that is not dense')
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            value = _held(name, value)
+            expanded += value.numel()
+            value = _held(name, value, expanded)
         if not value.is_floating_point():
             continue
         numbers = value.float() if value.element_size() == 1 else value  # 8 bits cannot be asked
@@ -92,15 +94,20 @@ def check_finite(entries: Mapping[str, Any]) -> None:
             )
 
 
-def _held(name: str, value: Tensor) -> Tensor:
+def _held(name: str, value: Tensor, expanded: int) -> Tensor:
     """The numbers that an expanded tensor holds, each once.
 
+    Args:
+        name: of the entry.
+        value: the tensor.
+        expanded: how many numbers it and those before it state.
+
     Raises:
-        FileError: it states so many that its file is no checkpoint.
+        FileError: these are so many that the file is no checkpoint.
     """
-    if value.numel() > MOST_EXPANDED:
+    if expanded > MOST_EXPANDED:
         raise FileError(
-            f'the checkpoint states {value.numel()} numbers for {name}, and holds fewer: '
+            f'the checkpoint states {expanded} numbers for entries up to {name}, and holds fewer: '
             'it was not written by a training'
         )
     count = value.untyped_storage().nbytes() // value.element_size()

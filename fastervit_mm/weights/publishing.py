@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import FileError
+from ..errors import FileError, writing
 from .download import sha256_of
 from .published import network_entries
 from .safe_loading import CLASSES_KEY, SAFETENSORS, load_file
+from .whole_writing import PART, check_other_file, put_in_place
 
 HASH_LENGTH = 8
 
@@ -31,7 +32,8 @@ def publish(checkpoint: str, out: Path) -> tuple[Path, tuple[str, ...]]:
         out: the new file, without hash; an ending .pth or .safetensors is taken off.
 
     Raises:
-        FileError: the checkpoint cannot be loaded safely, or holds no weights.
+        FileError: the checkpoint cannot be loaded safely, or holds no weights; or the new file cannot
+            be written.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -44,13 +46,16 @@ def publish(checkpoint: str, out: Path) -> tuple[Path, tuple[str, ...]]:
     }
     names = class_names(content)
     stem = out.name.removesuffix('.pth').removesuffix(SAFETENSORS)
-    part = out.with_name(f'{stem}{SAFETENSORS}.part')
-    try:
-        save_file(entries, part, metadata={'format': 'pt', CLASSES_KEY: json.dumps(names)})
-    except SafetensorError as error:  # its own, also where the disk is full
-        part.unlink(missing_ok=True)
-        raise FileError(f'{part} cannot be written ({error}); name another place') from None
-    digest = sha256_of(part)[:HASH_LENGTH]
-    path = out.with_name(f'{stem}-{digest}{SAFETENSORS}')
-    part.replace(path)
+    part = out.with_name(f'{stem}{SAFETENSORS}{PART}')
+    check_other_file(checkpoint, part)
+    with writing(out):
+        try:
+            save_file(entries, part, metadata={'format': 'pt', CLASSES_KEY: json.dumps(names)})
+            digest = sha256_of(part)[:HASH_LENGTH]
+            path = out.with_name(f'{stem}-{digest}{SAFETENSORS}')
+            put_in_place(part, path)
+        except SafetensorError as error:  # its own, also where the disk is full
+            raise FileError(f'{part} cannot be written ({error}); name another place') from None
+        finally:
+            part.unlink(missing_ok=True)
     return path, names

@@ -8,7 +8,7 @@ import os
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -22,7 +22,11 @@ from ..errors import FileError
 # --trust-checkpoint: files may run code
 TRUST: ContextVar[bool] = ContextVar('TRUST', default=False)
 SAFETENSORS = '.safetensors'
+ARCHIVE = b'PK\x03\x04'  # what one begins with, as PyTorch 1.6 and newer writes it
 CLASSES_KEY = 'classes'  # of its metadata: a JSON list of names
+# of objects in a file, which what prints, copies or compares them goes through one by one
+MOST_DEPTH = 100
+MOST_REPEATED, MOST_UNFOLDED = 100, 10**6
 
 
 def _under_name(function: Callable, module: str, name: str) -> Callable:
@@ -129,30 +133,68 @@ def latin1(text: Any, encoding: Any) -> bytes:
     return text.encode('latin1')
 
 
-def with_arrays(value: Any, seen: dict[int, Any] | None = None) -> Any:
+def with_arrays(content: Any) -> Any:
     """What was loaded, with arrays of numpy's where `PlainArray` stands for them.
 
     Args:
-        value: changed in place where it can be.
-        seen: by their id, objects and what became of them: a few that hold each other many times
-            would take for ever.
+        content: changed in place where it can be.
+
+    Raises:
+        ValueError: what uses it would take for ever: a few objects that hold each other very often,
+            or one inside the other.
     """
-    seen = {} if seen is None else seen
-    if isinstance(value, PlainArray):
-        return value.value
-    if id(value) in seen:
-        return seen[id(value)]
-    seen[id(value)] = value
-    if isinstance(value, dict):
-        for key in value:
-            value[key] = with_arrays(value[key], seen)
-    elif isinstance(value, list):
-        value[:] = [with_arrays(item, seen) for item in value]
-    elif type(value) is tuple:
-        seen[id(value)] = tuple(with_arrays(item, seen) for item in value)
-    elif type(value).__name__ in ('Namespace', 'HistoryBuffer'):
-        with_arrays(vars(value), seen)
-    return seen[id(value)]
+    walk = _Walk()
+    found, unfolded = walk.through(content)
+    if unfolded > max(MOST_UNFOLDED, MOST_REPEATED * walk.steps):
+        raise ValueError('a few objects in it hold each other very often: no training wrote it')
+    return found
+
+
+class _Walk:
+    """A way through objects, to each once, whoever holds it.
+
+    Attributes:
+        seen: by their id, objects, what became of them, and how many they would be with all that
+            they hold written out.
+        steps: how many it had.
+    """
+
+    def __init__(self) -> None:
+        self.seen: dict[int, tuple[Any, int]] = {}
+        self.steps = 0
+
+    def through(self, value: Any, depth: int = 0) -> tuple[Any, int]:
+        """Of an object: what becomes of it, and how many it is written out."""
+        self.steps += 1
+        if depth > MOST_DEPTH:
+            raise ValueError(f'its objects are nested more than {MOST_DEPTH} deep')
+        if id(value) in self.seen:
+            return self.seen[id(value)]
+        if isinstance(value, PlainArray):
+            return self._note(value, value.value)
+        self._note(value, value)  # it may hold itself
+        if isinstance(value, dict):
+            found = {key: self.through(item, depth + 1) for key, item in value.items()}
+            for key, (new, _) in found.items():
+                value[key] = new  # a Counter's update would count them
+            return self._note(value, value, found.values())
+        if isinstance(value, list):
+            items = [self.through(item, depth + 1) for item in value]
+            value[:] = [new for new, _ in items]
+            return self._note(value, value, items)
+        if type(value) is tuple:
+            items = [self.through(item, depth + 1) for item in value]
+            return self._note(value, tuple(new for new, _ in items), items)
+        if type(value).__name__ in ('Namespace', 'HistoryBuffer'):
+            return self._note(value, value, [self.through(vars(value), depth + 1)])
+        return value, 1
+
+    def _note(
+        self, value: Any, new: Any, held: Collection[tuple[Any, int]] = ()
+    ) -> tuple[Any, int]:
+        """What became of an object, for those that hold it too."""
+        self.seen[id(value)] = new, 1 + sum(size for _, size in held)
+        return self.seen[id(value)]
 
 
 def harmless_classes() -> list[Any]:
@@ -220,7 +262,7 @@ def check_archive(path: str | os.PathLike) -> None:
         ValueError: a record is damaged, or larger than the file.
     """
     with open(path, 'rb') as file:
-        if file.read(4) != b'PK\x03\x04':
+        if file.read(4) != ARCHIVE:
             return
     with zipfile.ZipFile(path) as archive:
         records = archive.infolist()
@@ -257,11 +299,21 @@ def load_file(path: str | os.PathLike, map_location: Any = 'cpu') -> Any:
         with allowed(harmless_classes()):
             return with_arrays(torch.load(path, map_location=map_location, weights_only=True))
     except Exception as error:  # these raise a dozen types for files that are no checkpoints
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        blocked = re.search(r'GLOBAL (\S+)', str(error))
-        if blocked:
-            reason = f'it holds the class {blocked[1]}, which safe loading refuses'
+        reason = _reason(error)
         raise FileError(
             f'checkpoint {path} cannot be loaded ({type(error).__name__}): {reason}; '
             'is it a complete PyTorch checkpoint?'
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    """Why a file cannot be loaded, in one line, and without PyTorch's advice to load it unsafely."""
+    text = str(error)
+    blocked = re.search(r'GLOBAL (\S+)', text)
+    if blocked:
+        return f'it holds the class {blocked[1]}, which safe loading refuses'
+    if 'weights_only' in text or 'Weights only' in text:
+        inner = re.search(r'WeightsUnpickler error: *(\S[^\n]*)', text)
+        text = inner[1] if inner and 'weights_only' not in inner[1] else 'safe loading refuses it'
+    lines = text.strip().splitlines()
+    return lines[0] if lines else repr(error)

@@ -67,6 +67,32 @@ def test_an_unchanged_schedule_is_taken_up_as_it_was(tmp_path):
     assert same_weights(tmp_path / 'run/epoch_3.pth', tmp_path / 'whole/epoch_3.pth')
 
 
+def test_a_schedule_with_a_method_in_its_state_is_taken_up(tmp_path):
+    """OneCycleLR's; its checkpoint is loaded safely, and goes on bit for bit."""
+
+    def one_cycle(folder, highest, epochs=4):
+        config = write_config(tmp_path / folder, epochs)
+        schedule = f"dict(type='OneCycleLR', eta_max={highest}, total_steps=24, by_epoch=False)"
+        config.write_text(f'{config.read_text()}param_scheduler = [{schedule}]\n')
+        return config
+
+    config, keep_all = one_cycle('c', 0.1), 'default_hooks.checkpoint.max_keep_ckpts=9'
+    train(config, tmp_path / 'whole', '--cfg-options', keep_all)
+    (tmp_path / 'run').mkdir()
+    shutil.copy(tmp_path / 'whole/epoch_2.pth', tmp_path / 'run')
+    output = train(config, tmp_path / 'run', '--resume')
+    assert 'resumed epoch: 2' in output and 'the schedule is another' not in output
+    assert same_weights(tmp_path / 'run/epoch_4.pth', tmp_path / 'whole/epoch_4.pth')
+    assert rates(tmp_path / 'run') == rates(tmp_path / 'whole')[8:]
+    assert len(set(rates(tmp_path / 'run'))) == 8
+    call_tool('test.py', config, tmp_path / 'run/epoch_4.pth')
+    # of another height, it goes on as if it had been so from the start
+    train(one_cycle('d', 0.05, 5), tmp_path / 'lower')
+    output = train(one_cycle('e', 0.05, 5), tmp_path / 'run', '--resume')
+    assert 'the schedule is another' in output
+    assert rates(tmp_path / 'run')[8:] == rates(tmp_path / 'lower')[16:]
+
+
 def test_another_learning_rate_counts_where_a_run_goes_on(tmp_path):
     """Our own advice after a loss that is not finite: go on with a lower one."""
     train(write_config(tmp_path, 2), tmp_path / 'run')

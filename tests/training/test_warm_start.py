@@ -70,6 +70,23 @@ def test_all_is_taken_over_where_all_fits(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ['start.pth']
 
 
+def test_an_end_while_it_is_written_leaves_what_was_there(tmp_path, monkeypatch):
+    """A run that is started again would read half a file."""
+    write(tmp_path / 'c.pth')
+    start_from(config(), str(tmp_path / 'c.pth'), tmp_path / 'run')
+    before = (tmp_path / 'run/data/start.pth').read_bytes()
+
+    def save(content, file):
+        (file if hasattr(file, 'write') else open(file, 'wb')).write(b'half')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, 'save', save)
+    with pytest.raises(KeyboardInterrupt):
+        start_from(config(), str(tmp_path / 'c.pth'), tmp_path / 'run')
+    assert (tmp_path / 'run/data/start.pth').read_bytes() == before
+    assert [p.name for p in (tmp_path / 'run/data').iterdir()] == ['start.pth']
+
+
 def test_heads_of_other_classes_start_afresh(tmp_path):
     def change(entries):
         entries['extra.weight'] = torch.zeros(1)

@@ -162,6 +162,32 @@ def test_resuming_names_the_torn_file(tmp_path, capsys):
         resume_point(folder, 'auto')
 
 
+@pytest.mark.parametrize('where', [0, 0.5], ids=['start', 'middle'])
+def test_zeros_in_a_file_are_seen(where, tmp_path, capsys):
+    """A block that never reached the disk: the archive has its end."""
+    folder = a_work_dir(tmp_path, ['epoch_1.pth', 'epoch_2.pth'], last='epoch_2.pth')
+    last = folder / 'epoch_2.pth'
+    content = bytearray(last.read_bytes())
+    start = int(len(content) * where)
+    content[start : start + 64] = bytes(64)
+    last.write_bytes(content)
+    assert resume_point(folder, 'auto') == str(folder / 'epoch_1.pth')
+    assert f'{last} is torn' in capsys.readouterr().out
+    (folder / 'epoch_1.pth').unlink()
+    with pytest.raises(FileError, match='epoch_2.pth is torn'):
+        resume_point(folder, 'auto')
+
+
+def test_pytorchs_older_format_is_whole_too(tmp_path, capsys):
+    last = tmp_path / 'epoch_2.pth'
+    torch.save(dict(a=torch.ones(100)), last, _use_new_zipfile_serialization=False)
+    assert resume_point(tmp_path, 'auto') == str(last) and not capsys.readouterr().out
+    whole = last.read_bytes()
+    for size in (0, 1, len(whole) // 2, len(whole) - 1):
+        last.write_bytes(whole[:size])
+        assert not is_whole(last)
+
+
 def test_a_run_goes_on_after_a_torn_checkpoint(shapes, tmp_path):
     """Of three epochs the last was cut: resuming does it once more, to the same weights."""
     shared = ['--data', shapes / 'coco', '--work-dir', tmp_path]

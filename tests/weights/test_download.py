@@ -21,6 +21,7 @@ class Server(BaseHTTPRequestHandler):
     asked: ClassVar[list] = []
     breaks_after: ClassVar[list] = []
     ranges = True
+    part: ClassVar[dict] = {}  # what it sends of a part, where that is not what was asked for
 
     def do_GET(self):
         self.asked.append((self.path, self.headers.get('Range')))
@@ -30,10 +31,15 @@ class Server(BaseHTTPRequestHandler):
         if start >= len(CONTENT):
             self.send_error(416)
             return
-        content = CONTENT[start:]
-        self.send_response(206 if start else 200)
+        changed = self.part if start or 'always' in self.part else {}
+        content = CONTENT[changed.get('start', start) :][: changed.get('most')]
+        first = changed.get('stated', changed.get('start', start))
+        sent = f'bytes {first}-{first + len(content) - 1}/{len(CONTENT)}'
+        self.send_response(206 if start or changed else 200)
+        if start or changed:
+            self.send_header('Content-Range', changed.get('sent', sent))
         self.send_header('Content-Length', str(len(content)))
-        self.send_header('ETag', '"one"')
+        self.send_header('ETag', changed.get('etag', '"one"'))
         self.end_headers()
         end = self.breaks_after.pop(0) if self.breaks_after else len(content)
         self.wfile.write(content[:end])
@@ -50,6 +56,7 @@ def url(monkeypatch, tmp_path):
     monkeypatch.setattr(Server, 'asked', [])
     monkeypatch.setattr(Server, 'breaks_after', [])
     monkeypatch.setattr(Server, 'ranges', True)
+    monkeypatch.setattr(Server, 'part', {})
     server = HTTPServer(('127.0.0.1', 0), Server)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -97,6 +104,45 @@ def test_a_server_that_cannot_go_on_starts_again(url):
         fetch(f'{url}/w.pth')
     Server.ranges = False
     assert fetch(f'{url}/w.pth').read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    'part',
+    [
+        dict(start=500),
+        dict(start=500, stated=2000),
+        dict(etag='"two"'),
+        dict(etag='W/"one"'),
+        dict(etag=''),
+        dict(sent='bytes 1000-10239/*'),
+        dict(sent=''),
+    ],
+)
+def test_a_part_that_was_not_asked_for_is_not_taken(part, url):
+    """The file is downloaded once more, whole."""
+    Server.breaks_after[:] = [1000]
+    with pytest.raises(FileError):
+        fetch(f'{url}/w.pth')
+    Server.part = part
+    assert fetch(f'{url}/w.pth').read_bytes() == CONTENT
+    assert [asked for _, asked in Server.asked] == [None, 'bytes=1000-', None]
+
+
+def test_a_part_of_the_rest_is_not_the_rest(url):
+    """Content-Length is that of the part; what is lacking comes with the next tries."""
+    Server.breaks_after[:] = [1000]
+    Server.part = dict(most=5000)
+    for have in (1000, 6000):
+        with pytest.raises(FileError, match=f'{have} of {len(CONTENT)} bytes came'):
+            fetch(f'{url}/w.pth')
+    assert fetch(f'{url}/w.pth').read_bytes() == CONTENT
+
+
+def test_a_server_that_sends_parts_only_is_one_line(url):
+    Server.part = dict(always=True, most=5000)
+    with pytest.raises(FileError, match='a part of it where all was asked for') as caught:
+        fetch(f'{url}/w.pth')
+    assert '\n' not in str(caught.value) and not cache_path(f'{url}/w.pth').exists()
 
 
 def test_a_part_that_is_too_long_is_thrown_away(url):

@@ -15,10 +15,11 @@ from fastervit_mm import FasterViT
 from fastervit_mm.errors import ArgumentError, FileError
 from fastervit_mm.prediction import Predictor
 from fastervit_mm.tasks.kept_detections import read_detections
-from fastervit_mm.weights.entrances import FORCE_SAFE, guarded_loading, load_weights
+from fastervit_mm.weights.entrances import FORCE_SAFE, FORCE_UNSAFE, guarded_loading, load_weights
 from fastervit_mm.weights.published import network_entries
 from fastervit_mm.weights.safe_loading import load_file
 from tests.helpers import ROOT, SMALL, call_tool, few
+from tests.logged import logged
 
 SHAPES = 'configs/detection/cascade_fastervit_shapes.py'
 
@@ -191,6 +192,27 @@ def test_everything_is_as_before_afterwards(monkeypatch):
     with guarded_loading():
         pass
     assert os.environ[FORCE_SAFE] == '0'
+
+
+def test_a_shell_that_asks_for_unsafe_loading_is_told(monkeypatch, tmp_path, evil, mark):
+    """PyTorch's other switch, which with ours is an error of every ``torch.load``."""
+    torch.save(dict(state_dict=dict(a=torch.ones(1))), tmp_path / 'a.pth')
+    monkeypatch.setenv(FORCE_UNSAFE, '1')
+    with logged() as lines:
+        with guarded_loading():
+            assert FORCE_UNSAFE not in os.environ
+            load_weights(str(tmp_path / 'a.pth'))
+            with pytest.raises(FileError, match='which safe loading refuses'):
+                load_weights(str(evil))
+            with pytest.raises(pickle.UnpicklingError):
+                torch.load(evil)
+        assert os.environ[FORCE_UNSAFE] == '1' and not mark.exists()
+        (line,) = [line for line in lines if FORCE_UNSAFE in line]
+        assert 'is not honoured' in line
+        with guarded_loading(trust=True):
+            torch.load(tmp_path / 'a.pth')
+    assert len([line for line in lines if FORCE_UNSAFE in line]) == 1
+    assert os.environ[FORCE_UNSAFE] == '1'
 
 
 def test_an_unsafe_load_of_another_library_is_refused(evil, mark):

@@ -95,8 +95,13 @@ def test_an_archive_that_unfolds(stored):
 
 def test_entries_that_hold_less_than_they_state():
     check_finite(dict(a=torch.ones(1).expand(MOST_EXPANDED)))  # a buffer that repeats itself
-    with pytest.raises(FileError, match='states 268435457 numbers for a, and holds fewer'):
+    with pytest.raises(
+        FileError, match='states 268435457 numbers for entries up to a, and holds fewer'
+    ):
         check_finite(dict(a=torch.ones(1).expand(MOST_EXPANDED + 1)))
+    half = torch.ones(1).expand(MOST_EXPANDED // 2 + 1)  # few bytes each, and all of them too many
+    with pytest.raises(FileError, match='numbers for entries up to b, and holds fewer'):
+        check_finite(dict(a=half, b=half))
     with pytest.raises(FileError, match='values in a that are not finite'):
         check_finite(dict(a=torch.tensor([float('nan')]).expand(MOST_EXPANDED)))
     with pytest.raises(FileError, match='holds a as a tensor that is not dense'):
