@@ -13,6 +13,7 @@ from pathlib import Path
 from mmengine.config import Config
 from tqdm import tqdm
 
+from fastervit_mm.compatibility import leave_training_out
 from fastervit_mm.config.data_sets import check_data_files
 from fastervit_mm.config.reading import (
     add_common_options,
@@ -123,6 +124,7 @@ def test(args: argparse.Namespace) -> None:
         cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
     keep = None if args.out is None else task.keep_predictions(cfg, args.out)
     runner = build_runner(cfg)
+    leave_training_out(runner)
     if keep is not None:
         runner.test_evaluator.metrics.append(keep)
     runner.test()
