@@ -144,7 +144,7 @@ def main() -> None:
     data, predictions = args.data / demo.layout, task.predictions_path(work_dir)
     options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
     shared = ['--data', str(data), '--work-dir', str(work_dir), *options]
-    run_tool('train.py', str(demo.config), *shared)
+    run_tool('train.py', str(demo.config), *shared, '--resume')  # where one was interrupted
     checkpoint = (work_dir / 'last_checkpoint').read_text().strip()
     run_tool('test.py', str(demo.config), checkpoint, '--out', str(predictions), *shared)
 

@@ -13,18 +13,24 @@ from pathlib import Path
 from mmengine.config import Config
 from tqdm import tqdm
 
-from fastervit_mm.compatibility import leave_training_out
 from fastervit_mm.config.data_sets import check_data_files
 from fastervit_mm.config.reading import (
     add_common_options,
     apply_options,
     check_checkpoint,
+    check_launcher,
     load_config,
 )
+from fastervit_mm.config.settings import check_there
 from fastervit_mm.errors import exit_on_user_error
 from fastervit_mm.tasks import task_of
 from fastervit_mm.tasks.use_folder import evaluate_on
-from fastervit_mm.training.processes import end_processes, say, start_processes
+from fastervit_mm.training.processes import (
+    end_processes,
+    lost_process_named,
+    say,
+    start_processes,
+)
 from fastervit_mm.training.runner import build_runner
 from fastervit_mm.weights.entrances import guarded_loading
 
@@ -90,7 +96,7 @@ def leave_run_alone(cfg: Config, args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
-    with guarded_loading(trust=args.trust_checkpoint, whole=True):
+    with guarded_loading(trust=args.trust_checkpoint, whole=True), lost_process_named():
         test(args)
 
 
@@ -98,6 +104,8 @@ def test(args: argparse.Namespace) -> None:
     """Test as the command line says."""
     checkpoint = args.checkpoint and check_checkpoint(args.checkpoint)
     cfg = load_config(args)
+    check_launcher(args.launcher)
+    check_there(cfg, ('model', 'test_dataloader', 'test_evaluator'))
     start_processes(cfg)
     if args.data is not None:
         leave_run_alone(cfg, args)
@@ -114,7 +122,7 @@ def test(args: argparse.Namespace) -> None:
     if args.eval_only is not None:
         task.evaluate_file(cfg, args.eval_only, trust=args.trust)
         return
-    cfg.load_from = checkpoint
+    cfg.load_from, cfg.resume = checkpoint, False
     if args.show or args.show_dir:
         task.draw_predictions(cfg, show=args.show, folder=args.show_dir, wait_time=args.wait_time)
     if args.tta:
@@ -123,8 +131,7 @@ def test(args: argparse.Namespace) -> None:
         hook = dict(type='fastervit_mm.FasterInferenceHook', fuse=args.fuse, compile=args.compile)
         cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
     keep = None if args.out is None else task.keep_predictions(cfg, args.out)
-    runner = build_runner(cfg)
-    leave_training_out(runner)
+    runner = build_runner(cfg, tests=True)
     if keep is not None:
         runner.test_evaluator.metrics.append(keep)
     runner.test()

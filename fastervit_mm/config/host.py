@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +14,8 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from ..compatibility import packages_of
-from ..errors import ArgumentError
+from ..errors import ArgumentError, UserError
+from .settings import check_there
 
 HOST_LIBRARIES = ('mmdet', 'mmseg')
 
@@ -36,6 +40,32 @@ def check_host_library(cfg: Config) -> None:
         ) from None
 
 
+# what mmengine and Python say where a config names what is not there, or what a type does not take
+_NOT_BUILT = re.compile(
+    r'is not in the .* registry|got an unexpected keyword argument|missing \d+ required|'
+    r'should be either all None or not None'
+)
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Inside, a library builds what a config describes.
+
+    Raises:
+        ArgumentError: the config names a type that does not exist, or settings that it does not
+            take. Any other error stays as it is.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        text = ' '.join(str(error.args[0] if error.args else error).split())
+        if _NOT_BUILT.search(text) is None:
+            raise
+        raise ArgumentError(f'the config cannot be built: {text:.300}') from None
+
+
 def build_model(cfg: Config, device: str | torch.device = 'cpu', init: bool = True) -> nn.Module:
     """The model that ``cfg`` describes, built by its host library.
 
@@ -49,12 +79,14 @@ def build_model(cfg: Config, device: str | torch.device = 'cpu', init: bool = Tr
         ArgumentError: the host library is missing.
     """
     check_host_library(cfg)
+    check_there(cfg, ('model',))
     init_default_scope(cfg.default_scope)
     registry = importlib.import_module(f'{cfg.default_scope}.registry')
     if torch.device(device).type == 'meta':
-        with torch.device('meta'):
+        with torch.device('meta'), building():
             return registry.MODELS.build(cfg.model)
-    model: Any = registry.MODELS.build(cfg.model)
+    with building():
+        model: Any = registry.MODELS.build(cfg.model)
     if init:
         model.init_weights()
     return model.to(device)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..training.run_record import read_record
+from ..config.run_folder import read_record
 from . import html
 from .results import ImageResult, Results
 from .work_dir import Curves, read_curves

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
-from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from ..compatibility import start_loader
 from ..inference.compiling import compile_backbones
 from ..inference.fusing import fuse
 from ..registry import HOOKS
-from .whole_files import check_finite_weights, whole_checkpoints
+from .resuming import check_same_run, follow_schedule
+from .whole_files import check_finite_weights, remove_parts, whole_checkpoints
+
+VALIDATED = 'last_validation'  # a file with the epoch or iteration whose validation came to its end
 
 
 def random_states() -> dict[str, Any]:
@@ -67,6 +72,19 @@ class _RestoringIterator:
         return next(self.batches)
 
 
+def is_accumulating(wrapper: Any) -> bool:
+    """Whether gradients of some batches wait for those of others before the next step."""
+    if isinstance(wrapper, OptimWrapperDict) or not isinstance(wrapper, OptimWrapper):
+        return False
+    return wrapper._accumulative_counts > 1 and not wrapper.should_update()
+
+
+def _step_of(runner: Runner) -> int:
+    """How many epochs, or else iterations, a run has done."""
+    loop = runner.train_loop
+    return loop.epoch if isinstance(loop, EpochBasedTrainLoop) else loop.iter
+
+
 @HOOKS.register_module()
 class ResumableCheckpointHook(CheckpointHook):
     """mmengine's CheckpointHook, with the random-number states of every process in the file.
@@ -87,6 +105,7 @@ class ResumableCheckpointHook(CheckpointHook):
         self._before_val: dict[str, Any] | None = None
         self._loaded: list[dict[str, Any]] | None = None
         self._gathered: list[dict[str, Any]] | None = None
+        self._gradients: dict[str, Any] = {}  # accumulated when the run was stopped
 
     def before_val(self, runner: Runner) -> None:
         self._before_val = random_states()
@@ -96,10 +115,64 @@ class ResumableCheckpointHook(CheckpointHook):
             set_random_states(self._before_val)
         self._before_val = None
 
+    def before_train(self, runner: Runner) -> None:
+        """Take up what the stopped run left: its best checkpoint, and a validation that it did not end."""
+        super().before_train(runner)
+        for name, parameter in runner.model.named_parameters() if self._gradients else ():
+            if name in self._gradients:
+                parameter.grad = self._gradients[name].to(parameter)
+        self._gradients = {}
+        if '://' not in str(self.out_dir):
+            self._own_best()
+            if is_main_process():
+                remove_parts(Path(self.out_dir))
+        if self._lacks_validation(runner):
+            print_log('the validation after the last checkpoint did not end: once more', 'current')
+            states = self._loaded
+            self._restore()  # a validation that draws draws what it would have drawn
+            self._loaded = states  # for the training that follows
+            self.last_ckpt = runner._load_from  # it gets the new best score too
+            runner.val_loop.run()
+
+    def _own_best(self) -> None:
+        """The best checkpoint of a copied run is the copy's: a better one must not replace another's."""
+
+        def own(path: str) -> str:
+            return str(Path(self.out_dir, Path(path).name))
+
+        stated: Any = getattr(self, 'best_ckpt_path', None)
+        if stated:
+            self.best_ckpt_path = own(stated)
+        best = getattr(self, 'best_ckpt_path_dict', {})
+        best.update({name: path and own(path) for name, path in best.items()})
+
+    def _lacks_validation(self, runner: Runner) -> bool:
+        """Whether a resumed run was stopped between a checkpoint and the end of its validation."""
+        loop = runner.train_loop
+        if loop.iter == 0 or runner.val_loop is None:
+            return False
+        step = _step_of(runner)
+        last = loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters
+        due = step >= loop.val_begin and (step % loop.val_interval == 0 or step == last)
+        path = Path(runner.work_dir, VALIDATED)
+        return due and not (path.is_file() and path.read_text() == str(step))
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Save the best checkpoint, and note that this validation came to its end."""
+        super().after_val_epoch(runner, metrics)
+        if is_main_process() and runner.train_loop.iter:
+            Path(runner.work_dir, VALIDATED).write_text(str(_step_of(runner)))
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Called in the main process alone: a run of one process needs no other's states."""
         if get_world_size() == 1:
             checkpoint['random_states'] = [self._before_val or random_states()]
+            if is_accumulating(runner.optim_wrapper):
+                checkpoint['gradients'] = {
+                    name: parameter.grad
+                    for name, parameter in runner.model.named_parameters()
+                    if parameter.grad is not None
+                }
         elif self._gathered is not None:
             checkpoint['random_states'], self._gathered = self._gathered, None
 
@@ -114,11 +187,24 @@ class ResumableCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         """Saves the epoch's checkpoint once more, too: it names the best one."""
+        if isinstance(runner, Runner):
+            check_finite_weights(runner.model)
+        else:
+            self.last_ckpt = None  # its second saving of the epoch would count one too many
         with whole_checkpoints(runner, self):
             super()._save_best_checkpoint(runner, metrics)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """A run that is resumed must be the one that the checkpoint is of; its schedule is the config's.
+
+        Raises:
+            As `check_same_run`.
+        """
         self._loaded = checkpoint.get('random_states') if runner._resume else None
+        self._gradients = checkpoint.pop('gradients', {}) if runner._resume else {}
+        if runner._resume and isinstance(runner, Runner):
+            check_same_run(runner, checkpoint)
+            follow_schedule(runner, checkpoint)
 
     def _restore(self) -> None:
         """Take up the loaded states, once."""

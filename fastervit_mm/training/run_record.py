@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ..compatibility import LINES
+from ..config.run_folder import CONFIG, FOLDER, RECORD
 from ..operators import operators_in_use
+from .whole_files import PART, put_in_place
 
-FILE = 'run.json'
 PACKAGES = (
     'fastervit_mm',
     'torch',
@@ -36,14 +37,17 @@ def versions() -> dict[str, str]:
     return found if operators is None else found | {'operators of mmcv': operators}
 
 
-def write_record(work_dir: Path) -> None:
-    """Write this process's command and versions into ``work_dir``."""
+def write_record(work_dir: Path, config: str = '') -> None:
+    """Write this process's command, its folder, config and versions into ``work_dir``.
+
+    Args:
+        work_dir: of the run.
+        config: name of the resolved config there. Default: not known.
+    """
     work_dir.mkdir(parents=True, exist_ok=True)
-    record = dict(command='python ' + shlex.join(sys.argv), versions=versions())
-    (work_dir / FILE).write_text(json.dumps(record, indent=1))
-
-
-def read_record(work_dir: Path) -> dict[str, Any]:
-    """What `write_record` wrote; empty where the run was not started by our tools."""
-    path = work_dir / FILE
-    return json.loads(path.read_text()) if path.is_file() else {}
+    command = 'python ' + shlex.join(sys.argv)
+    record: dict[str, Any] = {'command': command, FOLDER: str(work_dir.resolve())}
+    record |= {CONFIG: config, 'versions': versions()}
+    part = work_dir / f'{RECORD}{PART}'
+    part.write_text(json.dumps(record, indent=1))
+    put_in_place(part, work_dir / RECORD)

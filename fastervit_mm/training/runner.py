@@ -11,11 +11,15 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from ..compatibility import leave_training_out
 from ..config.data_sets import nested_dicts
-from ..config.reading import check_checkpoint
-from ..errors import ArgumentError, FileError
-from .processes import has_accelerator, say, start_processes
-from .whole_files import whole_checkpoint
+from ..config.host import building
+from ..errors import ArgumentError
+from .processes import check_same_everywhere, has_accelerator, say, start_processes
+from .resuming import forget_pretrained
+
+# strategies of a FlexibleRunner that need several processes
+SHARING = ('DDPStrategy', 'FSDPStrategy', 'fastervit_mm.BlockFSDPStrategy')
 
 
 def starts_from_random_weights(cfg: Config) -> bool:
@@ -51,29 +55,6 @@ def request_amp(cfg: Config) -> None:
     if cfg.optim_wrapper.get('type', 'OptimWrapper') == 'OptimWrapper':
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-
-
-def request_resume(cfg: Config, resume: str) -> None:
-    """Resume from a checkpoint; 'auto': from the last whole one in the work dir, if there is one.
-
-    Raises:
-        FileError: there is none like that; or the only one is torn.
-    """
-    cfg.resume = True
-    if resume != 'auto':
-        cfg.load_from = check_checkpoint(resume)
-        return
-    other, torn = whole_checkpoint(Path(cfg.get('work_dir') or '.'))
-    cfg.load_from = None if other is None else str(other)
-    if torn is not None and torn.is_file():
-        if other is None:
-            raise FileError(f'{torn} is torn, and {cfg.work_dir} has no other checkpoint to resume')
-        say(f'warning: {torn} is torn (it ended before its end was written): resuming from {other}')
-
-
-def has_checkpoint(work_dir: str) -> bool:
-    """Whether a run in ``work_dir`` has left something to resume."""
-    return (Path(work_dir) / 'last_checkpoint').is_file()
 
 
 def request_tensorboard(cfg: Config) -> None:
@@ -114,13 +95,70 @@ def fit_to_device(cfg: Config) -> None:
         )
         # the running statistics are averaged after each epoch instead
         cfg.default_hooks.sync_buffers = dict(type='SyncBuffersHook')
-        cfg.env_cfg.dist_cfg = dict(backend='gloo')
+        cfg.env_cfg.dist_cfg = {**(cfg.env_cfg.get('dist_cfg') or {}), 'backend': 'gloo'}
 
 
-def build_runner(cfg: Config) -> Runner:
-    """The Runner of ``cfg``: its own type where it names one, such as FlexibleRunner."""
+def fit_strategy(cfg: Config) -> None:
+    """Let a FlexibleRunner's strategy do with the processes and the device that there are.
+
+    One process trains and tests as any run does: there is nothing to share out. On a CPU mmengine's
+    DDP would take the GPU of its rank.
+
+    Args:
+        cfg: changed in place; strategies other than DDP and FSDP stay.
+    """
+    if cfg.get('runner_type') != 'FlexibleRunner':
+        return
+    kind = (cfg.get('strategy') or {}).get('type')
+    if cfg.get('launcher', 'none') == 'none':
+        if kind in SHARING:
+            say(f'{kind} shares a model out: with one process, it is left out')
+            cfg.pop('runner_type')
+            cfg.pop('strategy')
+    elif kind in (None, 'DDPStrategy') and not has_accelerator():
+        cfg.strategy = {**(cfg.get('strategy') or {}), 'type': 'DDPStrategy'}
+        cfg.strategy['model_wrapper'] = cfg.model_wrapper_cfg
+
+
+class _LeavesConfig:
+    """Of a runner that tests: its config goes beside its log, that of the training stays."""
+
+    cfg: Config
+    log_dir: str
+
+    def dump_config(self) -> None:
+        self.cfg.dump(Path(self.log_dir, Path(self.cfg.filename or 'config.py').name))
+
+
+def start_of(cfg: Config, resume: str | None) -> tuple[bool, str, int]:
+    """What a run starts from: whether it resumes, and the file's name and bytes ('', 0: none)."""
+    path = Path(resume or cfg.get('load_from') or '')
+    return resume is not None, path.name, path.stat().st_size if path.is_file() else 0
+
+
+def build_runner(cfg: Config, *, resume: str | None = None, tests: bool = False) -> Runner:
+    """The Runner of ``cfg``: its own type where it names one, such as FlexibleRunner.
+
+    Args:
+        cfg: the whole config; it is written into its work dir.
+        resume: checkpoint to go on from. Default None: the run starts.
+        tests: write the config beside the log instead: a training's may be in the work dir.
+            Default False.
+    """
     start_processes(cfg)
+    check_same_everywhere('the checkpoint to start from', start_of(cfg, resume))
     choose_precision(cfg)
     fit_to_device(cfg)
+    fit_strategy(cfg)
     runner_type: Any = cfg.get('runner_type')
-    return Runner.from_cfg(cfg) if runner_type is None else RUNNERS.build(cfg)
+    kind: Any = Runner if runner_type is None else RUNNERS.get(runner_type)
+    if tests:
+        kind = type(kind.__name__, (_LeavesConfig, kind), {})
+    with building():
+        runner = kind.from_cfg(cfg)
+    if tests:
+        leave_training_out(runner)
+    if resume is not None:  # not by the config: what is written there would resume whatever it runs
+        runner._resume, runner._load_from = True, resume
+        forget_pretrained(runner.model)
+    return runner

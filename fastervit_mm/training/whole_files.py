@@ -124,9 +124,23 @@ def whole_checkpoints(runner: Any, hook: Any) -> Iterator[None]:
     try:
         yield
         backend.remove_now(written)
+    except FileError:
+        raise
+    except OSError as error:
+        raise FileError(
+            f'last_checkpoint in {runner.work_dir} cannot be written, or an older checkpoint removed '
+            f'({error.strerror or error}); make room and go on with --resume: the newest is whole'
+        ) from None
     finally:
         runner.save_checkpoint = save
         hook.file_backend = before
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what a killed run was writing when it ended."""
+    for part in folder.glob(f'*.pth{PART}'):
+        if part.is_file():
+            part.unlink()
 
 
 def is_whole(path: Path) -> bool:
@@ -134,27 +148,11 @@ def is_whole(path: Path) -> bool:
     return path.is_file() and zipfile.is_zipfile(path)
 
 
-def whole_checkpoint(work_dir: Path) -> tuple[Path | None, Path | None]:
-    """The checkpoint to resume, and the one named for it where that is torn.
-
-    Args:
-        work_dir: of a run.
-
-    Returns:
-        The newest whole checkpoint in place of a torn one, or None; the torn one, or None.
-    """
-    last = work_dir / 'last_checkpoint'
-    if not last.is_file():
-        return None, None
-    text = last.read_text().strip()
-    if '://' in text:  # no disk of ours
-        return None, None
-    named = Path(text) if text else last
-    if named.is_dir() or is_whole(named):
-        return None, None
+def newest_whole(work_dir: Path) -> Path | None:
+    """The checkpoint of the most steps in ``work_dir`` that was written to its end."""
     steps = {}
     for path in work_dir.glob('*.pth'):
         match = _STEP.fullmatch(path.name)
         if match is not None and is_whole(path):
             steps[int(match[1])] = path
-    return (steps[max(steps)] if steps else None), named
+    return steps[max(steps)] if steps else None

@@ -46,12 +46,14 @@ def load_weights(filename: str, map_location: Any = None, *, classes: Sequence[s
             would take those of COCO or Cityscapes.
 
     Raises:
-        FileError: no such file, one that safe loading refuses, or weights that are not finite.
+        FileError: no such file, one that is damaged or that safe loading refuses, or weights that
+            are not finite.
     """
     content = load_file(fetch(filename), map_location=map_location)
     meta = content.get('meta', {}) if isinstance(content, dict) else None
     if not isinstance(meta, dict):
         raise FileError(f'checkpoint {filename} is no dict, or its meta is none: not a checkpoint')
+    _check_names(filename, content.get('state_dict', content), meta)
     if not TRUST.get():
         meta = {k: v for k, v in meta.items() if k != 'config'}
     if classes and not (meta.get('dataset_meta') or meta.get('CLASSES')):
@@ -61,6 +63,57 @@ def load_weights(filename: str, map_location: Any = None, *, classes: Sequence[s
     for entries in (content, content.get('state_dict'), content.get('model')):
         check_finite(entries if isinstance(entries, Mapping) else {})
     return content
+
+
+def _check_names(filename: str, weights: Any, meta: Mapping[Any, Any]) -> None:
+    """Entries must have names, and classes too where there are some.
+
+    Args:
+        filename: of the checkpoint.
+        weights: the part that should be a state dict.
+        meta: the part that says what it is.
+
+    Raises:
+        FileError: they have none.
+    """
+    if not isinstance(weights, Mapping) or not all(isinstance(name, str) for name in weights):
+        raise FileError(f'checkpoint {filename} holds no dict of named weights')
+    data = meta.get('dataset_meta')
+    named = dict(data) if isinstance(data, Mapping) else {'classes': data}
+    named |= {'CLASSES': meta.get('CLASSES')}
+    for names in [v for k, v in named.items() if str(k).lower() == 'classes' and v is not None]:
+        if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
+            raise FileError(f'the class names in checkpoint {filename} are no list of names')
+
+
+def check_fits(module: nn.Module, state_dict: Mapping[str, Any]) -> str:
+    """How much of weights is for a network, all of which must be there; in words.
+
+    Args:
+        module: the network, or a wrapper of it.
+        state_dict: the weights.
+
+    Raises:
+        FileError: entries of the network are missing, or have other shapes.
+    """
+    inner: Any = module
+    while is_model_wrapper(inner) or isinstance(inner, BaseTTAModel):
+        inner = inner.module
+    wanted = inner.state_dict()
+    fitting = {n for n, v in wanted.items() if getattr(state_dict.get(n), 'shape', None) == v.shape}
+    lacking = [n for n in wanted if n not in fitting and 'num_batches_tracked' not in n]
+    unknown = [n for n in state_dict if n not in wanted]
+    counts = (
+        f'{len(fitting)} of {len(wanted)} entries of the network are in the checkpoint, '
+        f'{len(unknown)} of its entries are none of the network'
+    )
+    if lacking:
+        raise FileError(
+            f'the weights do not fit the config: {counts}; missing or of another shape: '
+            f'{", ".join(lacking[:3])}{" …" * (len(lacking) > 3)}; '
+            'use the config that the checkpoint was trained with'
+        )
+    return counts
 
 
 def _load_what_fits(load: Any, module: nn.Module, state_dict: Any, *args: Any, **more: Any) -> None:
@@ -74,26 +127,9 @@ def _load_what_fits(load: Any, module: nn.Module, state_dict: Any, *args: Any, *
         **more: the same.
 
     Raises:
-        FileError: entries of the network are missing, or have other shapes.
+        As `check_fits`.
     """
-    inner: Any = module
-    while is_model_wrapper(inner) or isinstance(inner, BaseTTAModel):
-        inner = inner.module
-    wanted = inner.state_dict()
-    fitting = {n for n, v in wanted.items() if n in state_dict and state_dict[n].shape == v.shape}
-    lacking = [n for n in wanted if n not in fitting and 'num_batches_tracked' not in n]
-    unknown = [n for n in state_dict if n not in wanted]
-    counts = (
-        f'{len(fitting)} of {len(wanted)} entries of the network are in the checkpoint, '
-        f'{len(unknown)} of its entries are none of the network'
-    )
-    if lacking:
-        raise FileError(
-            f'the weights do not fit the config: {counts}; missing or of another shape: '
-            f'{", ".join(lacking[:3])}{" …" * (len(lacking) > 3)}; '
-            'use the config that the checkpoint was trained with'
-        )
-    print_log(f'weights: {counts}', logger='current')
+    print_log(f'weights: {check_fits(module, state_dict)}', logger='current')
     load(module, state_dict, *args, **more)
 
 

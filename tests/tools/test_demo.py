@@ -229,7 +229,7 @@ def test_a_whole_demo(task, reached, played, tmp_path):
     config = str(ROOT / 'configs' / config)
     shared = ['--data', f'{tmp_path}/data/{layout}', '--work-dir', str(work_dir), *options]
     assert played.commands == [
-        ['train.py', config, *shared],
+        ['train.py', config, *shared, '--resume'],
         ['test.py', config, f'{work_dir}/last.pth', '--out', f'{work_dir}/{predictions}', *shared],
         ['report.py', str(work_dir)],
     ]
@@ -289,5 +289,5 @@ def test_defaults(options, task, folder, played, monkeypatch):
     config, layout, _ = CONFIGS[task]
     data, work_dir = ROOT / 'data' / 'shapes' / layout, ROOT / 'work_dirs' / folder
     config = ROOT / 'configs' / config
-    expected = ['train.py', config, '--data', data, '--work-dir', work_dir]
+    expected = ['train.py', config, '--data', data, '--work-dir', work_dir, '--resume']
     assert played.commands == [[str(part) for part in expected]]

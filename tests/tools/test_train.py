@@ -1,6 +1,7 @@
 """What tools/train.py decides before it trains: data, lines, start, resuming, length."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -38,6 +39,7 @@ def train(made, shapes, tmp_path):
         (runner,) = made
         made.clear()
         assert runner.asked == ['train']
+        run.resumed = getattr(runner, '_resume', False) and runner._load_from
         return output, runner.cfg
 
     run.config, run.work_dir = config, tmp_path / 'run'
@@ -224,10 +226,10 @@ def checkpoint(train, tmp_path):
 
 
 def test_resuming(train, checkpoint):
-    _, cfg = train('--resume')
-    assert cfg.resume and cfg.load_from is None
+    train('--resume')
+    assert train.resumed is False  # there is nothing to resume yet
     _, cfg = train('--resume', checkpoint)
-    assert cfg.resume and cfg.load_from == str(checkpoint)
+    assert train.resumed == str(checkpoint) and not cfg.resume and cfg.load_from is None
 
 
 def test_starting_from_other_classes(train, checkpoint):
@@ -244,18 +246,19 @@ def test_the_same_command_again_goes_on(train, checkpoint):
     """The first start has nothing to resume; the next one has."""
     _, cfg = train('--from', checkpoint, '--resume')
     assert not cfg.resume and cfg.load_from.endswith('start.pth')
+    shutil.copy(checkpoint, train.work_dir / 'epoch_1.pth')
     (train.work_dir / 'last_checkpoint').write_text('epoch_1.pth')
     output, cfg = train('--from', checkpoint, '--resume')
-    assert cfg.resume and cfg.load_from is None and 'taken over' not in output
-    _, cfg = train('--from', checkpoint)
-    assert not cfg.resume and cfg.load_from.endswith('start.pth')
+    assert train.resumed == str(train.work_dir / 'epoch_1.pth') and 'taken over' not in output
+    line = fail(train.config, '--from', checkpoint, '--work-dir', train.work_dir)
+    assert 'holds a run already' in line
 
 
 def test_a_checkpoint_to_resume_comes_before_one_to_start_from(train, checkpoint):
     other = checkpoint.with_name('other.pth')
     other.touch()
-    _, cfg = train('--from', checkpoint, '--resume', other)
-    assert cfg.resume and cfg.load_from == str(other)
+    train('--from', checkpoint, '--resume', other)
+    assert train.resumed == str(other)
 
 
 def test_a_missing_start_is_said_before_the_data_are_looked_at(train):

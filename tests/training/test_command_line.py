@@ -19,9 +19,7 @@ from fastervit_mm.errors import ArgumentError, FileError
 from fastervit_mm.tasks.use_folder import evaluate_on, train_on
 from fastervit_mm.training.processes import say
 from fastervit_mm.training.runner import (
-    has_checkpoint,
     request_amp,
-    request_resume,
     request_tensorboard,
 )
 
@@ -228,23 +226,6 @@ def test_mixed_precision(before, after):
     cfg = Config(dict(optim_wrapper=before))
     request_amp(cfg)
     assert cfg.optim_wrapper == after
-
-
-def test_resuming(tmp_path):
-    cfg = Config(dict(load_from='weights.pth', resume=False))
-    request_resume(cfg, 'auto')
-    assert (cfg.resume, cfg.load_from) == (True, None)
-    (tmp_path / 'c.pth').touch()
-    request_resume(cfg, str(tmp_path / 'c.pth'))
-    assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'c.pth'))
-    with pytest.raises(FileError, match='checkpoint none.pth does not exist'):
-        request_resume(cfg, 'none.pth')
-
-
-def test_a_run_that_left_a_checkpoint(tmp_path):
-    assert not has_checkpoint(str(tmp_path))
-    (tmp_path / 'last_checkpoint').touch()
-    assert has_checkpoint(str(tmp_path))
 
 
 def test_tensorboard_writes_beside_the_log(monkeypatch):

@@ -7,9 +7,10 @@ from importlib.metadata import distributions, version
 
 import pytest
 
+from fastervit_mm.config.run_folder import read_record
 from fastervit_mm.operators import operators_in_use
 from fastervit_mm.training import run_record
-from fastervit_mm.training.run_record import read_record, versions, write_record
+from fastervit_mm.training.run_record import versions, write_record
 
 NAMED = {
     'fastervit_mm',
@@ -52,7 +53,10 @@ def test_a_record_is_read_as_it_was_written(tmp_path, monkeypatch):
     write_record(work_dir)
     record = read_record(work_dir)
     assert record == dict(
-        command="python tools/train.py 'my config.py' --epochs 3", versions=versions()
+        command="python tools/train.py 'my config.py' --epochs 3",
+        work_dir=str(work_dir),
+        config='',
+        versions=versions(),
     )
     assert json.loads((work_dir / 'run.json').read_text()) == record
     monkeypatch.setattr(sys, 'argv', ['tools/train.py', 'other.py'])

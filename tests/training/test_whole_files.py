@@ -5,15 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
 
 from fastervit_mm.errors import FileError, UserError
 from fastervit_mm.training import whole_files
-from fastervit_mm.training.runner import request_resume
+from fastervit_mm.training.resuming import resume_point
 from fastervit_mm.training.whole_files import (
     check_finite_weights,
     is_whole,
-    whole_checkpoint,
+    newest_whole,
     whole_checkpoints,
 )
 from tests.helpers import call_tool, few
@@ -135,7 +134,7 @@ def a_work_dir(tmp_path, whole, torn=(), last=None):
 @pytest.mark.parametrize(
     'whole, torn, last, found',
     [
-        (['epoch_1.pth', 'epoch_2.pth'], [], 'epoch_2.pth', None),
+        (['epoch_1.pth', 'epoch_2.pth'], [], 'epoch_2.pth', 2),
         (['epoch_1.pth', 'epoch_9.pth', 'epoch_10.pth'], ['epoch_11.pth'], 'epoch_11.pth', 10),
         (['iter_500.pth', 'best_mIoU_iter_900.pth'], ['iter_1000.pth'], 'iter_1000.pth', 500),
         (['epoch_1.pth'], [], 'epoch_2.pth', 1),  # gone
@@ -144,24 +143,23 @@ def a_work_dir(tmp_path, whole, torn=(), last=None):
     ],
 )
 def test_the_newest_whole_checkpoint(whole, torn, last, found, tmp_path):
-    other, named = whole_checkpoint(a_work_dir(tmp_path, whole, torn, last))
-    assert (other is None) == (found is None)
-    if found is not None:
-        assert other.stem.endswith(f'_{found}') and named is not None
+    a_work_dir(tmp_path, whole, torn, last)
+    newest = newest_whole(tmp_path)
+    point = resume_point(tmp_path, 'auto')
+    assert point == (None if newest is None else str(newest))
+    assert newest is None or newest.stem.endswith(f'_{found}')
     assert all(is_whole(tmp_path / name) for name in whole)
     assert not any(is_whole(tmp_path / name) for name in torn)
 
 
 def test_resuming_names_the_torn_file(tmp_path, capsys):
     folder = a_work_dir(tmp_path, ['epoch_1.pth'], ['epoch_2.pth'], 'epoch_2.pth')
-    cfg = Config(dict(work_dir=str(folder)))
-    request_resume(cfg, 'auto')
-    assert cfg.load_from == str(folder / 'epoch_1.pth') and cfg.resume
+    assert resume_point(folder, 'auto') == str(folder / 'epoch_1.pth')
     said = capsys.readouterr().out
     assert said.startswith(f'warning: {folder / "epoch_2.pth"} is torn') and 'epoch_1.pth' in said
     (folder / 'epoch_1.pth').unlink()
     with pytest.raises(FileError, match='epoch_2.pth is torn, and .* has no other checkpoint'):
-        request_resume(cfg, 'auto')
+        resume_point(folder, 'auto')
 
 
 def test_a_run_goes_on_after_a_torn_checkpoint(shapes, tmp_path):

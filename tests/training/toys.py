@@ -42,7 +42,10 @@ class NotingRunner:
     Attributes:
         made: all of them.
         asked: names of the methods that were called.
+        model: none, as of a runner that builds it later.
     """
+
+    model = None
 
     made: list['NotingRunner'] = []  # noqa: RUF012
 

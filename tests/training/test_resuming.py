@@ -1,0 +1,462 @@
+"""Going on with a run: its schedule, its classes, its folder, which may be moved or copied."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from fastervit_mm.errors import FileError
+from fastervit_mm.report.work_dir import find_config, read_curves
+from fastervit_mm.training.resuming import resume_point, settle_start
+from fastervit_mm.training.runner import starts_from_random_weights
+from tests.helpers import ROOT, call_tool
+from tests.training.toy_run import same_weights, weights, write_config
+
+
+def train(config, work_dir, *options, expect=0):
+    return call_tool('train.py', config, '--work-dir', work_dir, *options, expect=expect)
+
+
+def line_of(output):
+    """The one line that a failed tool leaves."""
+    (line,) = [line for line in output.splitlines() if line.startswith('error: ')]
+    assert 'Traceback' not in output
+    return line
+
+
+def rates(work_dir):
+    return [round(rate, 12) for _, rate in read_curves(work_dir)['lr']]
+
+
+def content(folder):
+    """Every file in a folder and below, with its bytes."""
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob('*') if p.is_file()}
+
+
+@pytest.mark.parametrize('first, whole', [(2, 6), (1, 5)])
+def test_a_longer_schedule_goes_on_as_if_it_had_been_so_from_the_start(first, whole, tmp_path):
+    """The rate of each iteration after resuming is that of an uninterrupted run of that length."""
+    train(write_config(tmp_path, whole), tmp_path / 'whole')
+    train(write_config(tmp_path / 'c', first, name='toy_run.py'), tmp_path / 'run')
+    output = train(write_config(tmp_path / 'd', whole), tmp_path / 'run', '--resume')
+    wanted, found = rates(tmp_path / 'whole'), rates(tmp_path / 'run')
+    assert found[4 * first :] == wanted[4 * first :] and len(found) == 4 * whole
+    assert 'the schedule is another than' in output
+
+
+def test_a_shorter_schedule_has_ended(tmp_path):
+    train(write_config(tmp_path, 4), tmp_path / 'run')
+    train(write_config(tmp_path, 2), tmp_path / 'run', '--resume')
+    assert len(rates(tmp_path / 'run')) == 16
+
+
+def test_an_unchanged_schedule_is_taken_up_as_it_was(tmp_path):
+    """Bit for bit, without a word."""
+    config = write_config(tmp_path, 3)
+    train(config, tmp_path / 'whole')
+    train(config, tmp_path / 'run')
+    (tmp_path / 'run/epoch_3.pth').unlink()
+    (tmp_path / 'run/last_checkpoint').write_text(str(tmp_path / 'run/epoch_2.pth'))
+    output = train(config, tmp_path / 'run', '--resume')
+    assert 'resumed epoch: 2' in output and 'the schedule is another' not in output
+    assert same_weights(tmp_path / 'run/epoch_3.pth', tmp_path / 'whole/epoch_3.pth')
+
+
+def test_another_learning_rate_counts_where_a_run_goes_on(tmp_path):
+    """Our own advice after a loss that is not finite: go on with a lower one."""
+    train(write_config(tmp_path, 2), tmp_path / 'run')
+    output = train(write_config(tmp_path, 3, rate=0.001), tmp_path / 'run', '--resume')
+    assert 'the learning rate goes on from' in output
+    assert rates(tmp_path / 'run')[-1] == pytest.approx(0.0001)
+
+
+def test_a_used_folder_is_for_one_run(tmp_path):
+    config, work_dir = write_config(tmp_path / 'c'), tmp_path / 'run'
+    train(config, work_dir)
+    before = content(work_dir)
+    line = line_of(train(config, work_dir, expect=1))
+    assert f'{work_dir} holds a run already' in line and '--resume' in line and '--fresh' in line
+    assert content(work_dir) == before
+    for number in (2, 3):
+        output = train(config, work_dir, '--fresh')
+        assert f'this one goes to {work_dir}-{number}' in output
+        assert same_weights(work_dir / 'epoch_3.pth', tmp_path / f'run-{number}/epoch_3.pth')
+    assert content(work_dir) == before
+    assert 'exclude each other' in line_of(train(config, work_dir, '--fresh', '--resume', expect=1))
+
+
+def test_a_checkpoint_of_one_run_is_not_continued_in_the_folder_of_another(tmp_path):
+    config = write_config(tmp_path / 'c')
+    for name in ('one', 'other'):
+        train(config, tmp_path / name)
+    resume = ('--resume', tmp_path / 'one/epoch_2.pth')
+    assert 'holds a run already' in line_of(train(config, tmp_path / 'other', *resume, expect=1))
+    train(config, tmp_path / 'third', *resume)
+    assert same_weights(tmp_path / 'third/epoch_3.pth', tmp_path / 'one/epoch_3.pth')
+
+
+def test_a_run_that_left_nothing_takes_its_folder_again(tmp_path):
+    work_dir = tmp_path / 'run'
+    (work_dir / '20250101_000000/vis_data').mkdir(parents=True)
+    (work_dir / '20250101_000000/vis_data/scalars.json').touch()
+    train(write_config(tmp_path), work_dir)
+    assert (work_dir / 'epoch_3.pth').is_file()
+
+
+@pytest.mark.parametrize('moved', [False, True])
+def test_a_copy_goes_on_from_itself(moved, tmp_path):
+    """By its own config alone, and nothing of the original changes."""
+    config, work_dir, copied = write_config(tmp_path / 'c', 4), tmp_path / 'run', tmp_path / 'copy'
+    train(config, work_dir)
+    for name in ('epoch_4.pth', 'best_tiny_score_epoch_4.pth'):
+        (work_dir / name).unlink(missing_ok=True)
+    (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_3.pth'))
+    before = content(work_dir)
+    (shutil.move if moved else shutil.copytree)(work_dir, copied)
+    output = call_tool('train.py', copied / 'toy_run.py', '--resume')
+    assert 'resumed epoch: 3' in output and (copied / 'epoch_4.pth').is_file()
+    assert f'Checkpoints will be saved to {copied}' in output
+    assert work_dir.exists() != moved
+    if not moved:
+        assert content(work_dir) == before
+    assert len(list(copied.glob('best_*.pth'))) == 1  # the older one of the copy made room
+
+
+def test_a_moved_run_names_its_own_labels(tmp_path, shapes):
+    """What training wrote of a folder of images lies in the work dir, by absolute paths."""
+    from fastervit_mm.config.reading import read_config
+    from fastervit_mm.training.run_record import write_record
+
+    old, new = tmp_path / 'old', tmp_path / 'new'
+    write_record(old)
+    labels, other = old / 'data/train.json', tmp_path / 'older/data/train.json'
+    dataset = dict(ann_file=str(labels), data_root='', data_prefix=dict(img=str(other)))
+    cfg = Config(dict(work_dir=str(old), train_dataloader=dict(dataset=dataset), a=[str(old)]))
+    cfg.dump(old / 'run.py')
+    assert read_config(str(old / 'run.py')).train_dataloader.dataset.ann_file == str(labels)
+    shutil.move(old, new)
+    cfg = read_config(str(new / 'run.py'))
+    assert cfg.train_dataloader.dataset.ann_file == str(new / 'data/train.json')
+    assert cfg.train_dataloader.dataset.data_prefix.img == str(other)  # not in its folder
+    assert cfg.work_dir == str(new) and cfg.a == [str(new)]
+    (new / 'run.json').write_text('{"work_dir": "/a')
+    with pytest.raises(FileError, match=r'run.json cannot be read .*move it out'):
+        read_config(str(new / 'run.py'))
+
+
+def test_resuming_needs_no_pretrained_file(tmp_path):
+    pretrained = tmp_path / 'imagenet.pth'
+    train(write_config(tmp_path, 1), tmp_path / 'first')
+    shutil.copy(tmp_path / 'first/epoch_1.pth', pretrained)
+    init_cfg = dict(type='Pretrained', checkpoint=str(pretrained))
+    config = write_config(tmp_path, 2, init_cfg=init_cfg)
+    train(config, tmp_path / 'whole')
+    train(write_config(tmp_path / 'c', 2, init_cfg=init_cfg), tmp_path / 'run')
+    shutil.copy(tmp_path / 'whole/epoch_1.pth', tmp_path / 'run/epoch_1.pth')
+    (tmp_path / 'run/last_checkpoint').write_text('epoch_1.pth')
+    pretrained.unlink()
+    train(config, tmp_path / 'run', '--resume')
+    assert same_weights(tmp_path / 'whole/epoch_2.pth', tmp_path / 'run/epoch_2.pth')
+    assert 'imagenet.pth' in (tmp_path / 'run/toy_run.py').read_text()  # the run's config says so
+    output = train(config, tmp_path / 'new', '--resume', expect=1)  # nothing there to resume
+    assert 'imagenet.pth' in line_of(output)
+
+
+@pytest.mark.parametrize(
+    'change, words',
+    [
+        (dict(classes=('a', 'c')), ['2 classes a, b', '2 classes a, c', '--from']),
+        (dict(classes=('b', 'a')), ['2 classes a, b', '2 classes b, a', '--from']),
+        (dict(width=5), ['the weights do not fit the config', 'first.weight']),
+    ],
+)
+def test_a_run_goes_on_as_what_it_was(change, words, tmp_path):
+    """Where it is refused, no file of the run has changed, and no other has its name."""
+    train(write_config(tmp_path, 2), tmp_path / 'run')
+    (tmp_path / 'run/data').mkdir()
+    (tmp_path / 'run/data/train.json').write_text('labels of the run')
+    before = {p: was for p, was in content(tmp_path / 'run').items() if len(p.parts) < 3}
+    for name in ('toy_run.py', 'other.py'):
+        config = write_config(tmp_path, 3, name=name, **change)
+        line = line_of(train(config, tmp_path / 'run', '--resume', expect=1))
+        assert all(word in line for word in words)
+        after = {p: is_ for p, is_ in content(tmp_path / 'run').items() if len(p.parts) < 3}
+        assert {p for p in after if p.suffix != '.log' and after[p] != before.get(p)} == set()
+
+
+def test_weights_alone_cannot_be_resumed(tmp_path):
+    config = write_config(tmp_path, 2)
+    train(config, tmp_path / 'run')
+    best = tmp_path / 'weights.pth'
+    torch.save(dict(state_dict=weights(tmp_path / 'run/epoch_2.pth'), meta={}), best)
+    line = line_of(train(config, tmp_path / 'new', '--resume', best, expect=1))
+    assert 'no state of a training' in line and '--from' in line
+
+
+def test_another_optimizer_is_one_line(tmp_path):
+    train(write_config(tmp_path, 1), tmp_path / 'run')
+    settings = (
+        'optim_wrapper.optimizer.weight_decay=0.1',
+        'optim_wrapper.paramwise_cfg.bias_lr_mult=2',
+    )
+    options = ('--resume', '--cfg-options', *settings)
+    line = line_of(train(write_config(tmp_path, 2), tmp_path / 'run', *options, expect=1))
+    assert "the checkpoint's optimizer has 1 groups of 6 parameters" in line
+
+
+def test_testing_leaves_the_folder_of_a_run_as_it_was(tmp_path):
+    """The config there is the training's: test.py once wrote its own over it."""
+    work_dir = tmp_path / 'run'
+    train(write_config(tmp_path, 2), work_dir)
+    before = {path: was for path, was in content(work_dir).items() if path.parent == Path()}
+    config, checkpoint = work_dir / 'toy_run.py', work_dir / 'epoch_2.pth'
+    options = ('--cfg-options', 'train_cfg.max_epochs=77', 'test_dataloader.batch_size=1')
+    call_tool('test.py', config, checkpoint, *options)
+    after = content(work_dir)
+    assert {path: after[path] for path in before} == before
+    (copy,) = [path for path in after.keys() - before.keys() if path.name == 'toy_run.py']
+    assert 'max_epochs=77' in after[copy].decode()  # beside its log
+    train(config, work_dir, '--resume', '--epochs', 3)
+    assert (work_dir / 'epoch_3.pth').is_file()
+    call_tool('test.py', config, work_dir / 'epoch_3.pth')  # of a run that was resumed
+
+
+def test_the_config_of_a_resumed_run_does_not_resume_by_itself(tmp_path):
+    config = write_config(tmp_path, 2)
+    train(config, tmp_path / 'run')
+    train(config, tmp_path / 'run', '--resume', '--epochs', 3)
+    cfg = Config.fromfile(tmp_path / 'run/toy_run.py')
+    assert cfg.resume is False and cfg.load_from is None
+    train(tmp_path / 'run/toy_run.py', tmp_path / 'other')
+    assert len(rates(tmp_path / 'other')) == 4 * 3
+
+
+def test_a_config_may_ask_for_it(tmp_path):
+    config = write_config(tmp_path, 2)
+    train(config, tmp_path / 'run', '--cfg-options', 'resume=True')  # nothing there yet
+    output = train(write_config(tmp_path, 3), tmp_path / 'run', '--cfg-options', 'resume=True')
+    assert 'resumed epoch: 2' in output
+
+
+def test_curves_of_what_was_done_again_are_those_of_the_last_time(tmp_path):
+    for part, lines in (
+        ('1', [dict(step=s, loss=10.0 + s) for s in (1, 2, 3, 4, 5)] + [dict(step=2, AP=0.1)]),
+        ('2', [dict(step=s, loss=20.0 + s) for s in (3, 4)]),
+    ):
+        path = tmp_path / part / 'vis_data/scalars.json'
+        path.parent.mkdir(parents=True)
+        path.write_text(''.join(json.dumps(line) + '\n' for line in lines) + '{"cut off')
+    curves = read_curves(tmp_path)
+    assert curves['loss'] == [
+        (1, 11.0),
+        (2, 12.0),
+        (3, 23.0),
+        (4, 24.0),
+    ]  # not the fifth of the first
+    assert curves['AP'] == [(2, 0.1)]
+    path.write_text('<html>\n')
+    with pytest.raises(FileError, match='scalars.json cannot be read .*move it out'):
+        read_curves(tmp_path)
+
+
+def test_where_a_checkpoint_is_found(tmp_path):
+    """Named, by a path elsewhere, by none; gone; at a URL."""
+    assert resume_point(tmp_path, 'auto') is None
+    torch.save(dict(a=1), tmp_path / 'epoch_1.pth')
+    assert resume_point(tmp_path, 'auto') == str(tmp_path / 'epoch_1.pth')
+    (tmp_path / 'last_checkpoint').write_text('/another/machine/epoch_1.pth\n')
+    assert resume_point(tmp_path, 'auto') == str(tmp_path / 'epoch_1.pth')
+    elsewhere = tmp_path / 'elsewhere'
+    elsewhere.mkdir()
+    shutil.move(tmp_path / 'epoch_1.pth', elsewhere)
+    with pytest.raises(FileError, match=r'names /another/machine/epoch_1.pth, which is gone'):
+        resume_point(tmp_path, 'auto')
+    (tmp_path / 'last_checkpoint').write_text(str(elsewhere / 'epoch_1.pth'))
+    assert resume_point(tmp_path, 'auto') == str(elsewhere / 'epoch_1.pth')
+    (tmp_path / 'last_checkpoint').write_text('s3://bucket/epoch_1.pth')
+    assert resume_point(tmp_path, 'auto') == 's3://bucket/epoch_1.pth'
+    with pytest.raises(FileError, match='checkpoint none.pth does not exist'):
+        resume_point(tmp_path, 'none.pth')
+
+
+def test_a_validation_that_was_cut_off_is_done_again(tmp_path):
+    """Else its score, perhaps the best, would be missing: mmengine goes on with the next epoch."""
+    config = write_config(tmp_path, 3)
+    train(config, tmp_path / 'whole')
+    train(config, tmp_path / 'run', '--cfg-options', 'train_cfg.max_epochs=2')
+    (tmp_path / 'run/last_validation').write_text('1')
+    (tmp_path / 'run/epoch_2.pth.part').write_bytes(b'half')
+    output = train(config, tmp_path / 'run', '--resume')
+    assert 'once more' in output and not list((tmp_path / 'run').glob('*.part'))
+    assert same_weights(tmp_path / 'run/epoch_3.pth', tmp_path / 'whole/epoch_3.pth')
+    scores = [read_curves(tmp_path / name)['tiny/score'] for name in ('run', 'whole')]
+    assert scores[0] == scores[1]
+
+
+def test_a_checkpoint_that_cannot_be_named_is_one_line(tmp_path):
+    (tmp_path / 'run/last_checkpoint').mkdir(parents=True)
+    line = line_of(train(write_config(tmp_path), tmp_path / 'run', '--resume', expect=1))
+    assert 'last_checkpoint in' in line and 'cannot be written' in line
+    assert (tmp_path / 'run/epoch_1.pth').is_file()
+
+
+@pytest.mark.parametrize(
+    'more',
+    [
+        'optim_wrapper.update(accumulative_counts=3)',
+        'train_cfg.update(val_interval=2)\ndefault_hooks["checkpoint"].update(interval=2)',
+        'custom_hooks = [dict(type="EMAHook")]',
+        'optim_wrapper.update(clip_grad=dict(max_norm=0.1))',
+        'train_dataloader.update(num_workers=1)',
+    ],
+)
+def test_the_same_weights_after_resuming(more, tmp_path):
+    """Stopped after 2 of 4 epochs; gradients that wait for those of other batches are taken up too."""
+    config = write_config(tmp_path / 'c', 4)
+    keep = 'default_hooks["checkpoint"].update(max_keep_ckpts=-1)'
+    config.write_text(f'{config.read_text()}\n{keep}\n{more}\n')
+    train(config, tmp_path / 'whole')
+    work_dir = tmp_path / 'run'
+    shutil.copytree(tmp_path / 'whole', work_dir)
+    for name in ('epoch_3.pth', 'epoch_4.pth'):
+        (work_dir / name).unlink(missing_ok=True)
+    (work_dir / 'last_checkpoint').write_text('epoch_2.pth')
+    output = train(config, work_dir, '--resume')
+    assert 'resumed epoch: 2' in output
+    assert same_weights(tmp_path / 'whole/epoch_4.pth', work_dir / 'epoch_4.pth')
+
+
+def test_a_rate_without_a_schedule(tmp_path):
+    """What the config's is over the old one's counts, also without anything that steps."""
+    for name, rate in (('first', 0.01), ('second', 0.001)):
+        path = write_config(tmp_path / name, 2 if name == 'first' else 3, rate=rate)
+        path.write_text(path.read_text() + '\nparam_scheduler = []\n')
+        output = train(path, tmp_path / 'run', *['--resume'] * (name == 'second'))
+    assert 'the learning rate goes on from 0.001 (the old one was at 0.01)' in output
+    assert rates(tmp_path / 'run')[-1] == pytest.approx(0.001)
+
+
+def test_epochs_of_another_length(tmp_path):
+    """The schedule counts by the iterations that an epoch has now."""
+    whole = ('--cfg-options', 'train_dataloader.batch_size=4')
+    steps = (
+        'param_scheduler = [dict(type="CosineAnnealingLR", T_max=4, by_epoch=True, '
+        'convert_to_iter_based=True)]'
+    )
+    config = write_config(tmp_path / 'c', 4)
+    config.write_text(f'{config.read_text()}\n{steps}\n')
+    train(config, tmp_path / 'whole', *whole)
+    train(config, tmp_path / 'run', '--cfg-options', 'train_cfg.max_epochs=2')
+    train(config, tmp_path / 'run', '--resume', *whole)
+    assert rates(tmp_path / 'run')[-4:] == rates(tmp_path / 'whole')[-4:]
+
+
+def test_several_optimizers(tmp_path):
+    """Each by its own schedule."""
+    text = (
+        'optim_wrapper = dict(_delete_=True, constructor="TwoOptimizers")\n'
+        'param_scheduler = dict(a=[dict(type="PolyLR", by_epoch=True, begin=0, end={n})], '
+        'b=[dict(type="PolyLR", by_epoch=True, begin=0, end={n}, power=2)])\n'
+    )
+    for folder, epochs, options in (
+        ('whole', 6, ()),
+        ('run', 2, ()),
+        ('run', 6, ('--resume',)),
+    ):
+        config = write_config(tmp_path / f'{folder}{epochs}', epochs)
+        config.write_text(config.read_text() + text.format(n=epochs))
+        train(config, tmp_path / folder, *options)
+    logged = [read_curves(tmp_path / name) for name in ('whole', 'run')]
+    for name in ('a.lr', 'b.lr'):
+        found = [[round(v, 12) for _, v in curves[name]] for curves in logged]
+        assert found[0][8:] == found[1][8:] and len(set(found[0])) > 2
+
+
+def test_a_shared_folder_of_checkpoints(tmp_path):
+    """Two runs of the same name would replace each other's."""
+    config, big = write_config(tmp_path / 'c', 2), tmp_path / 'big'
+    keep = ('--cfg-options', f'default_hooks.checkpoint.out_dir={big}')
+    train(config, tmp_path / 'a/run', *keep)
+    assert (big / 'run/epoch_2.pth').is_file()
+    line = line_of(train(config, tmp_path / 'b/run', *keep, expect=1))
+    assert f'{big}/run holds a run already' in line
+    train(config, tmp_path / 'b/run', '--fresh', *keep)
+    assert (big / 'run-2/epoch_2.pth').is_file()
+
+
+def test_the_users_own_config_is_not_replaced(tmp_path):
+    config = write_config(tmp_path / 'mine')
+    text = config.read_text()
+    line = line_of(train(config, tmp_path / 'mine', expect=1))
+    assert 'would replace; name another folder' in line and config.read_text() == text
+
+
+def test_a_link_to_the_config_of_a_run(tmp_path):
+    """It means the run itself."""
+    train(write_config(tmp_path / 'c', 2), tmp_path / 'run')
+    (tmp_path / 'links').mkdir()
+    (tmp_path / 'links/again.py').symlink_to(tmp_path / 'run/toy_run.py')
+    call_tool('train.py', tmp_path / 'links/again.py', '--resume', '--epochs', 3)
+    assert (tmp_path / 'run/epoch_3.pth').is_file()
+    assert [p.name for p in (tmp_path / 'links').iterdir()] == ['again.py']
+
+
+@pytest.mark.parametrize('named', [b'\xff\xfe\x00', b'a' * 5000, b'\x00'])
+def test_a_last_checkpoint_that_names_nothing(named, tmp_path):
+    (tmp_path / 'last_checkpoint').write_bytes(named)
+    with pytest.raises(FileError, match='last_checkpoint cannot be read .*newest whole checkpoint'):
+        resume_point(tmp_path, 'auto')
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    """Also where it is the log or a mark that cannot be written."""
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run/last_validation').symlink_to('/dev/full')
+    line = line_of(train(write_config(tmp_path), tmp_path / 'run', expect=1))
+    assert 'no room is left on the disk' in line
+
+
+def test_a_start_from_a_file_is_remembered(tmp_path):
+    """Precision depends on it: the run did not begin with random weights."""
+    cfg = Config(
+        dict(work_dir=str(tmp_path), model=dict(backbone=dict(type='FasterViT', init_cfg=1)))
+    )
+    torch.save(dict(a=1), tmp_path / 'epoch_1.pth')
+    assert settle_start(cfg, 'auto', fresh=False, warm=True) == str(tmp_path / 'epoch_1.pth')
+    assert cfg.load_from == str(tmp_path / 'data/start.pth') and not starts_from_random_weights(cfg)
+    assert cfg.model.backbone.init_cfg is None
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path):
+    """Also where both go on with the same run; the one that is killed gives the folder back."""
+    config, work_dir = write_config(tmp_path), tmp_path / 'run'
+    code = (
+        'import sys, time; from pathlib import Path; from fastervit_mm.config.run_folder import claimed\n'
+        'with claimed(Path(sys.argv[1])): print("claimed", flush=True); time.sleep(600)'
+    )
+    other = subprocess.Popen([sys.executable, '-c', code, work_dir], stdout=-1, cwd=ROOT)
+    try:
+        assert other.stdout.readline() == b'claimed\n'
+        line = line_of(train(config, work_dir, '--resume', expect=1))
+        assert f'another process is training in {work_dir} now' in line and '--fresh' in line
+        assert f'this one goes to {work_dir}-2' in train(config, work_dir, '--fresh')
+    finally:
+        other.kill()
+        other.wait()
+    train(config, work_dir, '--resume')
+    assert (work_dir / 'epoch_3.pth').is_file()
+
+
+def test_the_config_of_a_run_is_the_one_that_it_names(tmp_path):
+    """One that was resumed by a config of another name holds two."""
+    train(write_config(tmp_path, 1), tmp_path / 'run')
+    train(write_config(tmp_path, 2, name='longer.py'), tmp_path / 'run', '--resume')
+    assert find_config(tmp_path / 'run') == tmp_path / 'run/longer.py'
+    (tmp_path / 'run/run.json').unlink()
+    with pytest.raises(FileError, match='holds 2 configs'):
+        find_config(tmp_path / 'run')
