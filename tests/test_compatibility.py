@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from mmengine.runner import Runner
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -18,6 +19,7 @@ from fastervit_mm.compatibility import (
     LINES,
     call_before_loading,
     check_versions,
+    leave_training_out,
     release,
     start_loader,
     unsound_loading,
@@ -268,3 +270,18 @@ def test_a_hook_before_loading_gets_its_module(public, monkeypatch):
     module.load_state_dict(weights)
     ((first, loaded),) = seen
     assert first is module and set(loaded) == set(weights)
+
+
+def test_a_runner_that_only_tests_builds_no_training(tmp_path):
+    runner = Runner(
+        model=torch.nn.Linear(2, 2),
+        work_dir=str(tmp_path),
+        train_dataloader=dict(dataset=dict(type='NotThere'), batch_size=1),
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=1)),
+        experiment_name='tests alone',
+    )
+    with pytest.raises(KeyError, match='NotThere'):
+        _ = runner.iter  # what drawing asks for
+    leave_training_out(runner)
+    assert runner.train_loop is None and runner.iter == 0

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from timm.layers import DropPath, LayerNorm2d
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_hooks
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .reparameterization import BATCH_NORMS
@@ -20,7 +20,7 @@ from .reparameterization import BATCH_NORMS
 def is_observed(module: nn.Module) -> bool:
     """Whether a forward hook, which may keep what it is shown, is called inside ``module``."""
     hooked = any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
-    return hooked or bool(_has_any_global_hook())
+    return hooked or bool(_global_forward_hooks or _global_forward_pre_hooks)
 
 
 def add_branch(x: Tensor, branch: Tensor, block: nn.Module) -> Tensor:

@@ -11,6 +11,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from ..compatibility import leave_training_out
 from ..config.data_sets import nested_dicts
 from ..config.host import building
 from ..errors import ArgumentError
@@ -155,6 +156,8 @@ def build_runner(cfg: Config, *, resume: str | None = None, tests: bool = False)
         kind = type(kind.__name__, (_LeavesConfig, kind), {})
     with building():
         runner = kind.from_cfg(cfg)
+    if tests:
+        leave_training_out(runner)
     if resume is not None:  # not by the config: what is written there would resume whatever it runs
         runner._resume, runner._load_from = True, resume
         forget_pretrained(runner.model)
