@@ -35,6 +35,12 @@ def own_scope() -> Iterator[None]:
         DefaultScope._instance_dict.clear()
 
 
+@pytest.fixture
+def screen(monkeypatch) -> None:
+    """A machine with a screen; nothing is shown on it."""
+    monkeypatch.setenv('DISPLAY', ':0')
+
+
 @pytest.fixture(scope='session')
 def official_keys() -> dict:
     """Names and shapes of every published checkpoint, by our variant names."""

@@ -165,7 +165,7 @@ def check_launcher(launcher: str) -> None:
     """The launcher must have told this process its place among the others.
 
     Raises:
-        ArgumentError: it has not, or it has and nobody says so.
+        ArgumentError: it has not. (`start_processes` stops torchrun without ``--launcher``.)
     """
     needed = {'pytorch': TORCHRUN, 'slurm': ('SLURM_PROCID', 'SLURM_NTASKS'), 'mpi': MPI}
     missing = [name for name in needed.get(launcher, ()) if name not in os.environ]
@@ -175,12 +175,6 @@ def check_launcher(launcher: str) -> None:
             f'--launcher {launcher}: {", ".join(missing)} is not set; start with {started} '
             '(tools/dist_train.sh does), or leave --launcher out for one process'
         )
-    if launcher == 'none' and os.environ.get('WORLD_SIZE', '1') not in ('', '1'):
-        if all(name in os.environ for name in TORCHRUN):
-            raise ArgumentError(
-                f'torchrun started {os.environ["WORLD_SIZE"]} processes, and --launcher is none: each '
-                'would do all of the work; add --launcher pytorch'
-            )
 
 
 def apply_options(cfg: Config, args: argparse.Namespace) -> None:

@@ -176,6 +176,8 @@ def follow_schedule(runner: Runner, checkpoint: dict[str, Any]) -> None:
         checkpoint: that it resumes; its schedulers, and what they set in the optimizer, are
             changed in place to what they would be after as many steps of the config's schedule.
     """
+    if not isinstance(runner.optim_wrapper, BaseOptimWrapper):  # resumed without being trained
+        return
     schedulers, states = _flat(runner.param_schedulers), _flat(checkpoint.get('param_schedulers'))
     saved, fresh = checkpoint['optimizer'], runner.optim_wrapper.state_dict()
     if not states or any(hasattr(s, 'need_val_args') for s in schedulers):

@@ -48,7 +48,8 @@ def test_each_disk_gets_what_its_machine_reads(mine, checkpoint, tmp_path):
         assert machine['writer'] == rank and machine['lines'] == found[0]['lines']
         for file in (machine['ann_file'], machine['load_from']):
             assert Path(file).is_file() and Path(file).is_relative_to(tmp_path / str(rank))
-    assert len(json.loads(Path(found[1]['ann_file']).read_text())['images']) == 8
+    used = [json.loads(Path(machine['ann_file']).read_text())['images'] for machine in found]
+    assert used[0] == used[1] and 1 < len(used[0]) < 10  # the others are held out
 
 
 def test_a_shared_disk_is_written_by_one(mine, checkpoint, tmp_path):

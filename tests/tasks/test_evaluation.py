@@ -17,6 +17,8 @@ from fastervit_mm.tasks import task_of
 from fastervit_mm.tasks.detection_truth import Truth
 from fastervit_mm.tasks.kept_detections import read_detections, write_detections
 
+pytestmark = pytest.mark.usefixtures('screen')
+
 
 def a_config(scope, **more):
     return Config(

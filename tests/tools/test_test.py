@@ -75,7 +75,7 @@ def test_only_the_data_to_test_on_are_asked_for(made, checkpoint, shapes, tmp_pa
     assert 'error: data folder no_test does not exist' in output
 
 
-def test_drawing_to_files_or_in_a_window(tested, tmp_path):
+def test_drawing_to_files_or_in_a_window(tested, screen, tmp_path):
     hook = tested('--show-dir', 'drawn').cfg.default_hooks.visualization
     assert (hook.draw, hook.show, hook.test_out_dir, hook.wait_time) == (True, False, 'drawn', 2)
     hook = tested('--show', '--wait-time', 0.5).cfg.default_hooks.visualization

@@ -329,12 +329,11 @@ def test_launchers_that_started_nothing(launcher, name, shapes, tmp_path, monkey
 
 
 def test_torchrun_without_the_option(shapes, tmp_path, monkeypatch):
-    names = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
-    for name in names:
-        monkeypatch.setenv(name, '2')
+    for name, value in dict(RANK='0', WORLD_SIZE='2', TORCHELASTIC_RUN_ID='1').items():
+        monkeypatch.setenv(name, value)
     given = [SHAPES, '--data', shapes, '--work-dir', tmp_path]
     line = one_line(call_tool('train.py', *given, expect=1))
-    assert 'torchrun started 2 processes' in line and 'add --launcher pytorch' in line
+    assert 'torchrun has started 2 processes' in line and 'add --launcher pytorch' in line
 
 
 def test_no_screen(place, shapes, tmp_path, monkeypatch):

@@ -225,7 +225,7 @@ class Running:
     """Stands for a runner that has loaded a checkpoint."""
 
     def __init__(self, resumes=True):
-        self._resume, self.train_loop = resumes, Loop()
+        self._resume, self.train_loop, self.optim_wrapper = resumes, Loop(), None
 
 
 @pytest.fixture
@@ -339,7 +339,7 @@ def saved(hook, monkeypatch):
         '_save_checkpoint_with_step',
         lambda self, runner, step, meta: self.before_save_checkpoint(runner, checkpoint),
     )
-    hook._save_checkpoint_with_step(None, 1, {})
+    hook._save_checkpoint_with_step(Running(), 1, {})
     return checkpoint
 
 
