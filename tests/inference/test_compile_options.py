@@ -21,13 +21,29 @@ def asked(monkeypatch) -> list:
     return asked
 
 
+# of inductor, without which no training at several sizes on a CPU
+KEPT = {'layout_optimization': False}
+
+
 @pytest.mark.parametrize(
     'options, expected',
     [
-        ({}, dict(dynamic=True, fullgraph=True)),
-        (dict(mode='max-autotune'), dict(dynamic=True, fullgraph=True, mode='max-autotune')),
+        ({}, dict(dynamic=True, fullgraph=True, options=KEPT)),
+        (
+            dict(mode='reduce-overhead'),
+            dict(dynamic=True, fullgraph=True, options={**KEPT, 'triton.cudagraphs': True}),
+        ),
+        (
+            dict(options={'max_autotune': True}),
+            dict(dynamic=True, fullgraph=True, options={**KEPT, 'max_autotune': True}),
+        ),
+        (
+            dict(options={'layout_optimization': True}),
+            dict(dynamic=True, fullgraph=True, options={'layout_optimization': True}),
+        ),
         (dict(dynamic=False), dict(dynamic=False, fullgraph=True)),
-        (dict(fullgraph=False, dynamic=None), dict(dynamic=None, fullgraph=False)),
+        (dict(backend='aot_eager'), dict(dynamic=True, fullgraph=True, backend='aot_eager')),
+        (dict(fullgraph=False, dynamic=None), dict(dynamic=None, fullgraph=False, options=KEPT)),
     ],
 )
 def test_options_win_over_the_defaults(asked, options, expected):
