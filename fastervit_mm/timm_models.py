@@ -8,15 +8,21 @@ published files are pickles that hold more than tensors.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from timm.models import register_notrace_module
+from timm.models import (
+    build_model_with_cfg,
+    generate_default_cfgs,
+    register_model,
+    register_notrace_function,
+    register_notrace_module,
+)
 from torch import Tensor, nn
 
-from .models.classifier import STAGES, FasterViTClassifier
+from .models.classifier import FasterViTClassifier
+from .network.backbone import check_images
+from .network.stages import ConvStage, WindowStage
 from .variants import VARIANTS, WEIGHTS_URL
 from .weights.download import fetch
 from .weights.published import is_stored_twice, network_entries
@@ -66,7 +72,7 @@ def checkpoint_filter_fn(state_dict: Mapping[str, Any], model: nn.Module) -> dic
 
 
 def _with_weights(overlay: Any, name: str) -> dict[str, Any]:
-    """timm's ``pretrained_cfg_overlay`` with the weights themselves, which our loader has read.
+    """Timm's ``pretrained_cfg_overlay`` with the weights themselves, which our loader has read.
 
     Args:
         overlay: of the caller; its ``file`` or ``url`` takes the place of the published file.
@@ -101,9 +107,9 @@ def _create(
     )
     if pretrained:
         for part in (model, getattr(model, 'model', None)):  # the weights are in the network now
-            for settings in (getattr(part, 'pretrained_cfg', None),):
-                if isinstance(settings, dict):
-                    settings.pop('state_dict', None)
+            settings = getattr(part, 'pretrained_cfg', None)
+            if isinstance(settings, dict):
+                settings.pop('state_dict', None)
     return model
 
 
@@ -119,9 +125,13 @@ def _entry(name: str) -> Any:
     return entry
 
 
-for _stage in STAGES:
+for _stage in (
+    ConvStage,
+    WindowStage,
+):  # what symbolic tracing must not look into: sizes decide there
     register_notrace_module(_stage)
+register_notrace_function(check_images)
 for _name in VARIANTS:
     globals()[_name] = register_model(_entry(_name))
 
-__all__ = ['FasterViTClassifier', 'checkpoint_filter_fn', 'default_cfgs', *VARIANTS]  # noqa: PLE0604
+__all__ = ['FasterViTClassifier', 'checkpoint_filter_fn', 'default_cfgs', *VARIANTS]

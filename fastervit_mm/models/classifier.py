@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from ..network.backbone import build_stages, check_images, init_layers
 from ..network.convolution import PatchEmbed
-from ..network.stages import ConvStage, WindowStage
 from ..variants import NUM_STAGES, resolve_variant
 
 
@@ -242,6 +241,3 @@ def _head(channels: int, num_classes: int, **settings: Any) -> nn.Module:
     if num_classes < 1:
         return nn.Identity()
     return nn.Linear(channels, num_classes, **settings)
-
-
-STAGES = (ConvStage, WindowStage)  # what symbolic tracing must not look into: sizes decide there
