@@ -3,19 +3,23 @@
 # make demo-segmentation   the same with a small segmentor
 # make benchmark   time the backbone on this CPU against its peers and the published code
 # make test   set up, lint, run the tests
+# make test LINE=original   the same on the original OpenMMLab packages, in .venv-original
+# make test-oldest   the same tests on the lowest versions that setup.py allows, in .venv-oldest
 # make test-long   the long ones too, and the mutation audit
 SHELL := /bin/bash
 LINE ?= maintained
 VENV ?= $(if $(filter maintained,$(LINE)),.venv,.venv-$(LINE))
 PYTHON := $(VENV)/bin/python
+# what makes the environment: the oldest versions on the oldest Python, where it is there
+BASE := $(if $(filter oldest,$(LINE)),$(shell python3.10 -c '' 2>/dev/null && echo python3.10 || echo python3),python3)
 
-.PHONY: help setup demo demo-segmentation benchmark benchmark-gpu test test-long test-nan test-compiled audit lint clean
+.PHONY: help setup demo demo-segmentation benchmark benchmark-gpu test test-oldest test-long test-nan test-compiled audit lint clean
 
 help:
 	@sed -n 's/^# //p' Makefile
 
 setup:
-	@python3 tools/set_up.py --line $(LINE) --venv $(VENV)
+	@$(BASE) tools/set_up.py --line $(LINE) --venv $(VENV)
 
 demo: setup
 	$(PYTHON) tools/demo.py
@@ -50,6 +54,9 @@ benchmark-gpu:
 PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests -q -n 2 --dist loadfile
 test: setup lint
 	$(PYTEST) -m "not long"
+
+test-oldest:
+	$(MAKE) test LINE=oldest
 
 # everything: the demo's full training and the mutation audit (docs/testing.md) included
 test-long: setup lint

@@ -3,14 +3,9 @@
 ``type='fastervit_mm.FasterViT'`` in a config of mmdet, mmseg or another of them is all it takes.
 """
 
-try:
-    import mmengine  # noqa: F401
-except ImportError as error:
-    raise ImportError(
-        'fastervit_mm needs mmengine: pip install "fastervit_mm[maintained]" (the onedl packages, '
-        'torch >= 2.4) or pip install "fastervit_mm[original]" (mmengine 0.10.7, mmcv 2.1.0), '
-        'never both in one environment'
-    ) from error
+from .compatibility import check_versions
+
+check_versions()  # before what would fail for a reason that is hard to see
 
 from .inference.fusing import fuse
 from .network.backbone import FasterViT

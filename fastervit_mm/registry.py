@@ -25,3 +25,9 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     scope='fastervit_mm',
     locations=['fastervit_mm.training.layer_decay'],
 )
+STRATEGIES = Registry(
+    'strategy',
+    parent=mmengine_registry.STRATEGIES,
+    scope='fastervit_mm',
+    locations=['fastervit_mm.training.sharding'],
+)

@@ -6,8 +6,10 @@ Sources: FasterViT paper (arXiv 2306.06189), tables S.1 and 1; the published che
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 from typing import Any
 
 from .errors import ArgumentError
@@ -144,7 +146,7 @@ _PER_STAGE = ('depths', 'num_heads', 'window_size', 'hat')
 _KEYS = [f.name for f in fields(Variant) if f.name != 'weights']
 
 
-def per_stage(name: str, value: int | Sequence[int]) -> tuple[int, ...]:
+def per_stage(name: str, value: Any) -> tuple[Any, ...]:
     """``value`` once for each of the four stages.
 
     Args:
@@ -152,10 +154,12 @@ def per_stage(name: str, value: int | Sequence[int]) -> tuple[int, ...]:
         value: one value, or four.
 
     Raises:
-        ArgumentError: a sequence of another length than four.
+        ArgumentError: neither a number nor a sequence of four.
     """
-    if isinstance(value, (int, float)):
+    if isinstance(value, Real):
         return (value,) * NUM_STAGES
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise ArgumentError(f'{name} is {value!r}; give one value or {NUM_STAGES}, one per stage')
     if len(value) != NUM_STAGES:
         raise ArgumentError(
             f'{name} has {len(value)} values {tuple(value)}; give one value or '
@@ -189,12 +193,37 @@ def _from_dict(arch: Mapping[str, Any]) -> Variant:
     return Variant(**values)
 
 
+def is_whole(value: Any) -> bool:
+    """Whether ``value`` counts something: True and 7.0 do not."""
+    return not isinstance(value, bool) and isinstance(value, Integral)
+
+
+def _check_kinds(variant: Variant) -> None:
+    """Raise an ArgumentError for a value that is no number, or not a whole one where one counts."""
+    for name in ('dim', 'in_dim', 'depths', 'num_heads', 'window_size', 'ct_size'):
+        value = getattr(variant, name)
+        if not all(map(is_whole, value if isinstance(value, tuple) else (value,))):
+            raise ArgumentError(f'{name} is {value!r}; it takes whole numbers')
+    for name in ('mlp_ratio', 'drop_path_rate', 'layer_scale'):
+        value = getattr(variant, name)
+        if value is None and name == 'layer_scale':
+            continue
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+            raise ArgumentError(f'{name} is {value!r}; it takes a finite number')
+
+
 def _check(variant: Variant) -> None:
     """Raise an ArgumentError for a description that no network can have."""
+    _check_kinds(variant)
     if min(variant.dim, variant.in_dim) < 1 or variant.mlp_ratio <= 0:
         raise ArgumentError(
             f'dim, in_dim and mlp_ratio are {variant.dim}, {variant.in_dim} and '
             f'{variant.mlp_ratio}; all must be positive'
+        )
+    if variant.channels[2] * variant.mlp_ratio < 1:
+        raise ArgumentError(
+            f'mlp_ratio is {variant.mlp_ratio}; stage 2 has {variant.channels[2]} channels, so it '
+            f'must be at least 1 / {variant.channels[2]}'
         )
     for i in (2, 3):
         channels, heads = variant.channels[i], variant.num_heads[i]

@@ -3,7 +3,6 @@
 import importlib
 import json
 import pkgutil
-import runpy
 import subprocess
 import sys
 
@@ -74,18 +73,6 @@ def test_every_name_that_a_room_offers_is_there():
     assert {'Predictor', 'frames_of'} <= {name for names in offered.values() for name in names}
     for module, names in offered.items():
         assert [name for name in names if not hasattr(module, name)] == []
-
-
-def test_without_mmengine_the_two_ways_to_install_are_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'mmengine', None)
-    with pytest.raises(ImportError) as caught:
-        runpy.run_path(fastervit_mm.__file__)
-    assert str(caught.value) == (
-        'fastervit_mm needs mmengine: pip install "fastervit_mm[maintained]" (the onedl packages, '
-        'torch >= 2.4) or pip install "fastervit_mm[original]" (mmengine 0.10.7, mmcv 2.1.0), '
-        'never both in one environment'
-    )
-    assert isinstance(caught.value.__cause__, ImportError)
 
 
 def test_errors_are_what_python_calls_them_too():

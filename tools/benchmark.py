@@ -24,7 +24,7 @@ from fastervit_mm.benchmark.subjects import (
 )
 from fastervit_mm.benchmark.timing import Measurement, measure
 from fastervit_mm.config.argument_types import positive_int
-from fastervit_mm.errors import ArgumentError, exit_on_user_error
+from fastervit_mm.errors import ArgumentError, check_folder, exit_on_user_error, writing
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -99,6 +99,8 @@ def say(text: str) -> None:
 def main() -> None:
     args = parse_args()
     device = chosen_device(args.device)
+    if args.out is not None:
+        check_folder(args.out, '--out')
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     changes = dict(compiled=args.compile, fused=args.fuse, channels_last=args.channels_last)
@@ -121,7 +123,8 @@ def main() -> None:
         measurements += found
         say(f'\n{table(found)}')
         if args.out is not None:  # after each workload: a run that ends early keeps what it has
-            files = write_results(measurements, accuracies, facts, args.out)
+            with writing(args.out):
+                files = write_results(measurements, accuracies, facts, args.out)
     if files:
         say('\nwritten: ' + ', '.join(map(str, files)))
     if not measurements:

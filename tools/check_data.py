@@ -12,7 +12,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fastervit_mm.data.folder import read_folder
-from fastervit_mm.errors import FileError, exit_on_user_error
+from fastervit_mm.data.reading import LEAST_SIDE
+from fastervit_mm.errors import FileError, check_folder, exit_on_user_error, writing
 from fastervit_mm.report.data_page import data_page
 
 
@@ -38,18 +39,22 @@ def main() -> None:
     args = parse_args()
     if not args.folder.is_dir():
         raise FileError(f'{args.folder} is not a folder')
+    path = args.out / 'data.html'
+    check_folder(args.out, '--out')
     reading = read_folder(
         args.folder,
         ignore_zero=args.ignore_zero,
         progress=lambda items: tqdm(items, unit='images'),
     )
+    reading.note_small_images(LEAST_SIDE)
     for head, rows in reading.tables():
         print(f'\n{head}')
         for row in rows:
             print('  ' + '  '.join(str(cell) for cell in row))
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / 'data.html'
-    path.write_text(data_page(reading))
+    page = data_page(reading)
+    with writing(path):
+        args.out.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding='utf-8')
     print(f'\npage: {path}')
     for reason in reading.fatal:
         print(f'training would fail: {reason}', file=sys.stderr)

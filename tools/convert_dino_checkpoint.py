@@ -10,10 +10,10 @@ import argparse
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 
 from fastervit_mm.config.host import build_model
-from fastervit_mm.errors import FileError, exit_on_user_error
+from fastervit_mm.config.reading import read_config
+from fastervit_mm.errors import FileError, exit_on_user_error, writing
 from fastervit_mm.weights.download import LICENCE_NOTE
 from fastervit_mm.weights.released_dino import check_complete, convert_detector
 
@@ -24,7 +24,7 @@ CONFIG = Path(__file__).resolve().parent.parent / (
 
 def released_network() -> dict[str, torch.Tensor]:
     """Names and shapes of the network that the released config builds."""
-    cfg = Config.fromfile(CONFIG)
+    cfg = read_config(CONFIG)
     return build_model(cfg, 'meta').state_dict()
 
 
@@ -33,11 +33,12 @@ def main() -> None:
     parser.add_argument('released', type=Path, help="the authors' file")
     parser.add_argument('out', type=Path, help='file to write')
     args = parser.parse_args()
-    converted, skipped = convert_detector(args.released)
-    check_complete(converted, released_network())
     if not args.out.parent.is_dir():
         raise FileError(f'{args.out.parent} is not a folder; make it first')
-    torch.save(dict(state_dict=converted, meta=dict(source=args.released.name)), args.out)
+    converted, skipped = convert_detector(args.released)
+    check_complete(converted, released_network())
+    with writing(args.out), open(args.out, 'wb') as file:
+        torch.save(dict(state_dict=converted, meta=dict(source=args.released.name)), file)
     print(f'{args.out}: {len(converted)} entries')
     print(f'note: {LICENCE_NOTE}')
     for reason, names in skipped.items():

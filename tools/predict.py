@@ -6,10 +6,10 @@ python tools/predict.py INPUT ... --config C --weights W --out DIR [--score 0.3]
 import argparse
 from pathlib import Path
 
-from fastervit_mm.config.argument_types import positive_int
+from fastervit_mm.config.argument_types import positive_int, share
 from fastervit_mm.config.reading import add_trust_option
 from fastervit_mm.errors import FileError, exit_on_user_error
-from fastervit_mm.prediction import Predictor, expand, predict
+from fastervit_mm.prediction import MAX_PIXELS, Predictor, expand, predict
 
 
 def main() -> None:
@@ -23,22 +23,39 @@ def main() -> None:
     parser.add_argument('--config', required=True, help="the run's config, in its work dir")
     parser.add_argument('--weights', required=True, help='checkpoint')
     parser.add_argument('--out', required=True, type=Path, help='folder to write to')
-    parser.add_argument('--score', type=float, default=0.3, help='objects below it are left out')
+    parser.add_argument('--score', type=share, default=0.3, help='objects below it are left out')
     parser.add_argument('--batch', type=positive_int, default=4, help='images at a time')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda:0 ...')
     parser.add_argument('--limit', type=positive_int, help='stop after so many images')
+    parser.add_argument(
+        '--max-pixels',
+        type=positive_int,
+        default=MAX_PIXELS,
+        help=f'larger images are skipped: they would take all memory (default: {MAX_PIXELS})',
+    )
     add_trust_option(parser)
     args = parser.parse_args()
     sources = expand(args.inputs)
     predictor = Predictor(args.config, args.weights, args.device, trust=args.trust_checkpoint)
-    done, broken = predict(
-        predictor, sources, args.out, score=args.score, batch=args.batch, limit=args.limit
+    done, skipped = predict(
+        predictor,
+        sources,
+        args.out,
+        score=args.score,
+        batch=args.batch,
+        limit=args.limit,
+        max_pixels=args.max_pixels,
     )
-    for name in broken:
-        print(f'skipped {name}: no image or video that can be read')
-    print(f'{done} images done, {len(broken)} skipped; pictures: {args.out / "pictures"}')
+    for name, reason in skipped:
+        print(f'skipped {name}: {reason}')
+    print(f'{done} images done, {len(skipped)} skipped; pictures: {args.out / "pictures"}')
     if done == 0:
-        raise FileError('none of the inputs could be read')
+        reasons = list(dict.fromkeys(reason for _, reason in skipped))
+        raise FileError(
+            'none of the inputs could be predicted on: '
+            + ', '.join(reasons[:1])
+            + f' (and {len(reasons) - 1} more, above)' * (len(reasons) > 1)
+        )
 
 
 if __name__ == '__main__':

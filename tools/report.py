@@ -13,7 +13,8 @@ from pathlib import Path
 
 from fastervit_mm.config.data_sets import check_data_files
 from fastervit_mm.config.reading import read_config
-from fastervit_mm.errors import FileError, exit_on_user_error
+from fastervit_mm.config.settings import check_there
+from fastervit_mm.errors import FileError, exit_on_user_error, writing
 from fastervit_mm.report.run_page import report_page
 from fastervit_mm.report.work_dir import find_checkpoint, find_config, is_complete
 from fastervit_mm.tasks import task_of
@@ -56,14 +57,17 @@ def main() -> None:
     if not args.work_dir.is_dir():
         raise FileError(f'{args.work_dir} is not a folder; training writes its work dir')
     config = find_config(args.work_dir)
-    cfg = read_config(str(config))
-    check_data_files(cfg, ('test_dataloader',))
+    cfg = read_config(config)
     task = task_of(cfg)
+    check_there(cfg, ('test_dataloader',))
+    check_data_files(cfg, ('test_dataloader',))
     path = task.predictions_path(args.work_dir)
     make_predictions(args.work_dir, config, path, task.prediction_files(cfg, path))
     results = task.results(cfg, path)
     out = args.out or args.work_dir / 'report.html'
-    out.write_text(report_page(args.work_dir, results))
+    page = report_page(args.work_dir, results)
+    with writing(out, 'name another place with --out'):
+        out.write_text(page, encoding='utf-8')
     print(f'report: {out}')
 
 

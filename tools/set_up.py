@@ -1,9 +1,10 @@
 """Set up everything on a machine that has only Python and a package registry.
 
-    python3 tools/set_up.py [--line maintained|original] [--venv .venv]
+    python3 tools/set_up.py [--line maintained|original|oldest] [--venv .venv]
 
 A virtual environment with pinned torch, OpenMMLab libraries and this package in editable mode; a
-second run returns at once. FASTERVIT_MM_OPS=compiled builds mmcv's own operators (docs/operators.md).
+second run returns at once. 'oldest' is the maintained line in the lowest versions that setup.py allows.
+FASTERVIT_MM_OPS=compiled builds mmcv's own operators (docs/operators.md).
 """
 
 from __future__ import annotations
@@ -15,11 +16,26 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-PYTHONS = {'maintained': ((3, 10), (3, 13)), 'original': ((3, 10), (3, 12))}  # first and last
-COMPILED = {'maintained': 'onedl-mmcv==2.3.6', 'original': 'mmcv==2.1.0'}  # with operators
-WITHOUT = {'maintained': 'onedl-mmcv', 'original': 'mmcv-lite'}  # what is installed otherwise
+
+
+class Line(NamedTuple):
+    """Packages that are installed together, in the versions of requirements/NAME.txt."""
+
+    extra: str  # of setup.py
+    last: tuple[int, int]  # Python that it runs on
+    compiled: str  # mmcv with operators
+    without: str  # what is installed otherwise
+
+
+LINES = {
+    'maintained': Line('maintained', (3, 13), 'onedl-mmcv==2.3.6', 'onedl-mmcv'),
+    'original': Line('original', (3, 12), 'mmcv==2.1.0', 'mmcv-lite'),
+    'oldest': Line('maintained', (3, 12), 'onedl-mmcv==2.3.6', 'onedl-mmcv'),
+}
+FIRST = (3, 10)  # Python of all of them
 BUILD_TOOLS = ('setuptools', 'wheel', 'ninja', 'packaging', 'psutil')
 CHECK = """import torch, fastervit_mm, mmdet.models, mmseg.models
 name = torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU, no usable GPU'
@@ -66,9 +82,9 @@ def build_operators(python: Path, line: str) -> None:
         return
     say('building the operators of mmcv: about 11 min on 2 cores, longer for CUDA (needs nvcc)')
     install(python, line, *BUILD_TOOLS)
-    package = COMPILED[line]
+    package = LINES[line].compiled
     name = package.split('==')[0]
-    for old in {WITHOUT[line], name}:  # both own the folder mmcv
+    for old in {LINES[line].without, name}:  # both own the folder mmcv
         run(python, '-m', 'pip', 'uninstall', '-q', '-y', old)
     # pip keeps wheels by version alone, whatever torch they were built for: not this one
     flags = ('-v', '--no-cache-dir', '--no-deps', '--no-build-isolation')
@@ -94,7 +110,7 @@ def set_up(line: str, folder: Path, compiled: bool = False) -> None:
     stamp.write_text(f'{kind}\nunfinished\n')
     say('installing torch, the OpenMMLab libraries and this package (about 5 GB on disk)')
     install(python, line, '--upgrade', 'pip')
-    install(python, line, '-e', f'{ROOT}[{line},tests,lint]')
+    install(python, line, '-e', f'{ROOT}[{LINES[line].extra},tests,lint]')
     if compiled:
         build_operators(python, line)
     run(python, '-c', CHECK)
@@ -104,14 +120,14 @@ def set_up(line: str, folder: Path, compiled: bool = False) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--line', choices=sorted(COMPILED), default='maintained', help='packages')
-    parser.add_argument('--venv', type=Path, help='default: .venv, .venv-original')
+    parser.add_argument('--line', choices=sorted(LINES), default='maintained', help='packages')
+    parser.add_argument('--venv', type=Path, help='default: .venv, .venv-original, .venv-oldest')
     args = parser.parse_args()
-    first, last = PYTHONS[args.line]
-    if not first <= sys.version_info[:2] <= last:
-        line = f'the {args.line} line needs 3.{first[1]} to 3.{last[1]}'
+    last = LINES[args.line].last
+    if not FIRST <= sys.version_info[:2] <= last:
+        line = f'the {args.line} line needs 3.{FIRST[1]} to 3.{last[1]}'
         sys.exit(f'[set-up] this is Python {sys.version.split()[0]}; {line}')
-    folder = args.venv or ROOT / {'maintained': '.venv', 'original': '.venv-original'}[args.line]
+    folder = args.venv or ROOT / ('.venv' if args.line == 'maintained' else f'.venv-{args.line}')
     operators = os.environ.get('FASTERVIT_MM_OPS') or 'torchvision'
     if operators not in ('torchvision', 'compiled'):
         sys.exit(f'[set-up] FASTERVIT_MM_OPS is {operators!r}; allowed: torchvision, compiled')

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from fastervit_mm.data.drawn_shapes import OTHER_CLASSES, write_shapes
 from fastervit_mm.errors import exit_on_user_error
+from fastervit_mm.report.work_dir import read_curves
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / 'configs' / 'detection' / 'cascade_fastervit_shapes.py'
@@ -99,7 +100,7 @@ def command(case: Case, work_dir: Path, detector: Path) -> list[str]:
     """The command line of a training; its config and data are under ``work_dir``."""
     data = scenes(case, work_dir) / 'coco'
     run = work_dir / case.name()
-    line = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(run / 'study.py')]
+    line = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(run / 'written' / 'study.py')]
     line += ['--data', str(data), '--work-dir', str(run), '--resume']  # one that was interrupted
     if case.start == 'a detector':
         line += ['--from', str(detector)]
@@ -115,9 +116,9 @@ def train(case: Case, work_dir: Path, detector: Path) -> float:
     run = work_dir / case.name()
     result = run / 'result.json'
     if not result.is_file():
-        run.mkdir(parents=True, exist_ok=True)
+        (run / 'written').mkdir(parents=True, exist_ok=True)
         text = STUDY.format(config=str(CONFIG), epochs=EPOCHS[case.images])
-        (run / 'study.py').write_text(text)
+        (run / 'written' / 'study.py').write_text(text)
         with open(run / 'output.txt', 'w') as output:
             subprocess.run(
                 command(case, work_dir, detector),
@@ -134,9 +135,7 @@ def train(case: Case, work_dir: Path, detector: Path) -> float:
 
 def last_box_ap(run: Path) -> float:
     """The last box AP in a run's log of scalars."""
-    (log,) = run.glob('*/vis_data/scalars.json')
-    found = [json.loads(line) for line in log.read_text().splitlines()]
-    return [row['coco/bbox_mAP'] for row in found if 'coco/bbox_mAP' in row][-1]
+    return read_curves(run)['coco/bbox_mAP'][-1][1]
 
 
 def table(results: dict[Case, float]) -> str:

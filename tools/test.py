@@ -18,12 +18,19 @@ from fastervit_mm.config.reading import (
     add_common_options,
     apply_options,
     check_checkpoint,
+    check_launcher,
     load_config,
 )
+from fastervit_mm.config.settings import check_there
 from fastervit_mm.errors import exit_on_user_error
 from fastervit_mm.tasks import task_of
 from fastervit_mm.tasks.use_folder import evaluate_on
-from fastervit_mm.training.processes import end_processes, say, start_processes
+from fastervit_mm.training.processes import (
+    end_processes,
+    lost_process_named,
+    say,
+    start_processes,
+)
 from fastervit_mm.training.runner import build_runner
 from fastervit_mm.weights.entrances import guarded_loading
 
@@ -89,7 +96,7 @@ def leave_run_alone(cfg: Config, args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
-    with guarded_loading(trust=args.trust_checkpoint, whole=True):
+    with guarded_loading(trust=args.trust_checkpoint, whole=True), lost_process_named():
         test(args)
 
 
@@ -97,6 +104,8 @@ def test(args: argparse.Namespace) -> None:
     """Test as the command line says."""
     checkpoint = args.checkpoint and check_checkpoint(args.checkpoint)
     cfg = load_config(args)
+    check_launcher(args.launcher)
+    check_there(cfg, ('model', 'test_dataloader', 'test_evaluator'))
     start_processes(cfg)
     if args.data is not None:
         leave_run_alone(cfg, args)

@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
-from mmengine.config import Config
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fastervit_mm.config.host import build_model
-from fastervit_mm.errors import exit_on_user_error
+from fastervit_mm.config.reading import read_config
+from fastervit_mm.config.settings import check_there
+from fastervit_mm.errors import ArgumentError, exit_on_user_error, writing
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / 'docs' / 'zoo.md'
@@ -71,7 +72,12 @@ FAMILIES = {
 
 def measure(path: Path) -> dict[str, float]:
     """Parameters (M) and multiply-adds (G) of the config at ``path``."""
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
+    check_there(cfg, ('model',))
+    if cfg.model.type not in FAMILIES:
+        raise ArgumentError(
+            f'{path}: models of type {cfg.model.type} are not measured; allowed: {", ".join(FAMILIES)}'
+        )
     family = FAMILIES[cfg.model.type]
     # deformable attention and Swin compute on what they build, so they need real memory
     real = 'DINO' in cfg.model.type or 'Swin' in cfg.model.backbone.type
@@ -201,7 +207,8 @@ def main() -> None:
             flush=True,
         )
     if args.out is not None:
-        args.out.write_text(json.dumps(figures, indent=1) + '\n')
+        with writing(args.out):
+            args.out.write_text(json.dumps(figures, indent=1) + '\n')
 
 
 if __name__ == '__main__':

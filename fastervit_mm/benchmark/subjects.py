@@ -5,6 +5,8 @@ published package.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -253,8 +255,27 @@ def casts_weights(subject: Subject, workload: Workload) -> bool:
     return subject.part == 'backbone' and workload.mode == 'infer'
 
 
-def make_call(model: nn.Module, subject: Subject, workload: Workload) -> Callable[[], None]:
-    """What one measurement runs, on images that stay the same."""
+def _within(context: Callable[[], AbstractContextManager], call: Callable[[], None]) -> Any:
+    """``call`` inside a new ``context`` each time."""
+
+    def inside() -> None:
+        with context():
+            call()
+
+    return inside
+
+
+def make_call(
+    model: nn.Module, subject: Subject, workload: Workload, inference: Any = torch.inference_mode
+) -> Callable[[], None]:
+    """What one measurement runs, on images that stay the same.
+
+    Args:
+        model: what is run.
+        subject: that it belongs to.
+        workload: on what, and how.
+        inference: context of a model that is not trained. Default `torch.inference_mode`.
+    """
     images = torch.randn(workload.batch, 3, workload.height, workload.width, device=workload.device)
     if 'channels_last' in subject.changes:
         images = images.contiguous(memory_format=torch.channels_last)
@@ -265,20 +286,16 @@ def make_call(model: nn.Module, subject: Subject, workload: Workload) -> Callabl
         call = _backbone_call(model, images, workload)
     else:
         call = _model_call(model, images, subject, workload)
+    if workload.mode == 'infer':
+        call = _within(inference, call)
     if casts_weights(subject, workload) or workload.dtype == 'fp32':
         return call
-
-    def call_in_autocast() -> None:
-        with torch.autocast(workload.device, dtype):
-            call()
-
-    return call_in_autocast
+    return _within(partial(torch.autocast, workload.device, dtype), call)
 
 
 def _backbone_call(model: nn.Module, images: Tensor, workload: Workload) -> Callable[[], None]:
     def infer() -> None:
-        with torch.inference_mode():
-            model(images)
+        model(images)
 
     def train() -> None:
         out = model(images)
@@ -297,8 +314,7 @@ def _model_call(
     samples = task.random_truth(model, workload.batch, size, workload.device)
 
     def infer() -> None:
-        with torch.inference_mode():
-            model(images, samples, mode='predict')
+        model(images, samples, mode='predict')
 
     def train() -> None:
         model.zero_grad(set_to_none=True)

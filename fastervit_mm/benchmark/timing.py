@@ -112,7 +112,8 @@ def count_flops(subject: Subject, workload: Workload) -> int:
     plain = subject._replace(changes=frozenset())
     if casts_weights(plain, workload):
         workload = workload._replace(dtype='fp32')
-    call = make_call(load_model(plain, workload), plain, workload)
+    # older torch (2.5) counts nothing in inference mode
+    call = make_call(load_model(plain, workload), plain, workload, torch.no_grad)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         call()
     return counter.get_total_flops()

@@ -6,6 +6,7 @@ import json
 import mmap
 import os
 import re
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,13 @@ def datasets(cfg: Config, loaders: tuple[str, ...] = LOADERS) -> Iterator[Config
 
 
 def innermost_dataset(cfg: Config, loader: str) -> ConfigDict:
-    """The data set of a loader that reads files, inside whatever wraps it."""
+    """The data set of a loader that reads files, inside whatever wraps it.
+
+    Raises:
+        ArgumentError: the config has no such loader.
+    """
+    if not cfg.get(loader):
+        raise ArgumentError(f'the config has no {loader}')
     dataset = cfg[loader].dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset
@@ -80,6 +87,20 @@ def _is_below(value: Any, root: str) -> bool:
     return isinstance(value, str) and f'{value}/'.startswith(f'{root.rstrip("/")}/')
 
 
+def read_json(path: str | os.PathLike) -> Any:
+    """The content of a JSON file, in UTF-8 with or without a byte order mark, or in UTF-16.
+
+    Raises:
+        ValueError: it is none, in another encoding, or nested too deep.
+    """
+    try:
+        return json.loads(Path(path).read_bytes())
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{error}: save it as UTF-8') from None
+    except RecursionError:
+        raise ValueError('it is nested too deep') from None
+
+
 def read_categories(annotation_file: str | os.PathLike) -> list[dict]:
     """The categories of a COCO annotation file, without parsing the rest of it where possible.
 
@@ -99,10 +120,12 @@ def read_categories(annotation_file: str | os.PathLike) -> list[dict]:
                 rest = text[found[0].end() : found[0].end() + 2_000_000].decode(errors='ignore')
                 try:
                     return json.JSONDecoder().raw_decode(rest)[0]
-                except ValueError:
-                    pass  # longer than that: read it all
-        with open(annotation_file) as whole:
-            return json.load(whole)['categories']
+                except (ValueError, RecursionError):
+                    pass  # longer than that, or broken: read it all
+        categories = read_json(annotation_file)['categories']
+        if not isinstance(categories, list):
+            raise TypeError(f'categories is {reprlib.repr(categories):.80}')
+        return categories
     except (ValueError, KeyError, TypeError) as error:
         raise ArgumentError(
             f'annotation file {annotation_file} is not in COCO format '
@@ -122,7 +145,7 @@ def read_category_names(annotation_file: str | os.PathLike) -> list[str]:
         if not isinstance(category, dict):
             raise ArgumentError(
                 f'annotation file {annotation_file} is not in COCO format: a category is '
-                f'{category!r:.80}, not an object with id and name'
+                f'{reprlib.repr(category):.80}, not an object with id and name'
             )
     return [str(category.get('name', category)) for category in categories]
 

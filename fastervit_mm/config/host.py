@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,12 +13,11 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from ..errors import ArgumentError
+from ..compatibility import packages_of
+from ..errors import ArgumentError, UserError
+from .settings import check_there
 
-HOST_LIBRARIES = {
-    'mmdet': 'onedl-mmdetection (or mmdet 3.3.0)',
-    'mmseg': 'onedl-mmsegmentation (or mmsegmentation 1.2.2)',
-}
+HOST_LIBRARIES = ('mmdet', 'mmseg')
 
 
 def check_host_library(cfg: Config) -> None:
@@ -32,9 +34,36 @@ def check_host_library(cfg: Config) -> None:
     try:
         importlib.import_module(scope)
     except ModuleNotFoundError as error:
+        package, other = packages_of(scope)
         raise ArgumentError(
-            f'the config needs {scope} ({error}); install {HOST_LIBRARIES[scope]}'
+            f'the config needs {scope} ({error}); install {package} (or {other})'
         ) from None
+
+
+# what mmengine and Python say where a config names what is not there, or what a type does not take
+_NOT_BUILT = re.compile(
+    r'is not in the .* registry|got an unexpected keyword argument|missing \d+ required|'
+    r'should be either all None or not None'
+)
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Inside, a library builds what a config describes.
+
+    Raises:
+        ArgumentError: the config names a type that does not exist, or settings that it does not
+            take. Any other error stays as it is.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        text = ' '.join(str(error.args[0] if error.args else error).split())
+        if _NOT_BUILT.search(text) is None:
+            raise
+        raise ArgumentError(f'the config cannot be built: {text:.300}') from None
 
 
 def build_model(cfg: Config, device: str | torch.device = 'cpu', init: bool = True) -> nn.Module:
@@ -50,12 +79,14 @@ def build_model(cfg: Config, device: str | torch.device = 'cpu', init: bool = Tr
         ArgumentError: the host library is missing.
     """
     check_host_library(cfg)
+    check_there(cfg, ('model',))
     init_default_scope(cfg.default_scope)
     registry = importlib.import_module(f'{cfg.default_scope}.registry')
     if torch.device(device).type == 'meta':
-        with torch.device('meta'):
+        with torch.device('meta'), building():
             return registry.MODELS.build(cfg.model)
-    model: Any = registry.MODELS.build(cfg.model)
+    with building():
+        model: Any = registry.MODELS.build(cfg.model)
     if init:
         model.init_weights()
     return model.to(device)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mmengine.config import Config
 
-from ..errors import ArgumentError, FileError
+from ..errors import ArgumentError, UserError, reading, writing
 
 RECORD = 'run.json'  # what the run was started with
+CONFIG = 'config'  # in the record: name of the resolved config in the folder
+LOCK = '.training'
+BEFORE = '.before'  # what the files were, while a run is made ready to go on
 FOLDER = 'work_dir'  # in the record: where the folder was then, absolute
 
 
@@ -18,17 +26,15 @@ def read_record(folder: Path) -> dict[str, Any]:
     """What the run in ``folder`` was started with; empty where our tools did not start it.
 
     Raises:
-        FileError: the record is torn.
+        FileError: it is torn, or something else.
     """
     path = folder / RECORD
-    if not path.is_file():
+    if not path.exists():
         return {}
-    try:
+    with reading(path, 'move it out of the work dir'):
         record = json.loads(path.read_text())
-    except ValueError:
-        record = None
-    if not isinstance(record, dict):
-        raise FileError(f'{path} is no JSON object (torn?); remove it, training writes a new one')
+        if not isinstance(record, dict) or not isinstance(record.get('versions', {}), dict):
+            raise ValueError('it is no record of a run')
     return record
 
 
@@ -46,7 +52,8 @@ def follow_move(cfg: Config, file: Path) -> None:
     if before != str(folder):
         for key, value in cfg.items():
             cfg[key] = _moved(value, before, str(folder))
-    cfg.work_dir = str(file.parent)  # it may state one below another current folder
+    # it may state one below another current folder
+    cfg.work_dir = str(folder if file.is_symlink() else file.parent)
 
 
 def _moved(node: Any, before: str, after: str) -> Any:
@@ -62,30 +69,146 @@ def _moved(node: Any, before: str, after: str) -> Any:
     return node
 
 
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Inside, no other process trains in ``folder``; whatever ends this one gives it back.
+
+    Raises:
+        ArgumentError: another process does.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / LOCK, 'a')
+    with file:
+        if not _lock(file):
+            raise ArgumentError(
+                f'another process is training in {folder} now; wait for it or end it, take a new '
+                'folder beside it by --fresh, or name another with --work-dir'
+            )
+        yield
+
+
+def _lock(file: IO[str]) -> bool:
+    """Take the lock of a run, which the end of this process gives back; False: another one has it."""
+    try:
+        import fcntl
+
+        # a lock of the process: workers that outlive it do not keep it
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        return True  # a system without such locks
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            return False
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # disks without locks
+            raise
+    return True
+
+
+def is_claimed(folder: Path) -> bool:
+    """Whether another process trains in ``folder`` now."""
+    path = folder / LOCK
+    if not path.is_file():
+        return False
+    with open(path, 'a') as file:
+        return not _lock(file)
+
+
+@contextmanager
+def unchanged_if_refused(folder: Path, begun: Callable[[], bool]) -> Iterator[None]:
+    """Inside, a run is made ready to go on; where it is refused, its files are as they were.
+
+    Its config, record and labels are written before a checkpoint can be compared with them.
+
+    Args:
+        folder: of the run.
+        begun: whether it has taken up its checkpoint: from then on the files are the new ones.
+    """
+    kept = folder / BEFORE
+    shutil.rmtree(kept, ignore_errors=True)  # of one that was killed in here
+    for path in _described_by(folder):
+        copy = kept / path.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, copy)
+    try:
+        yield
+    except UserError:
+        if not begun():
+            for path in _described_by(folder):
+                path.unlink()
+            for copy in [path for path in kept.rglob('*') if path.is_file()]:
+                path = folder / copy.relative_to(kept)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                copy.replace(path)
+        raise
+    finally:
+        shutil.rmtree(kept, ignore_errors=True)
+
+
+def _described_by(folder: Path) -> list[Path]:
+    """The files that say what the run in ``folder`` is: configs, record, labels that are used."""
+    found = [folder / RECORD, *folder.glob('*.py'), *(folder / 'data').rglob('*')]
+    return [path for path in found if path.is_file()]
+
+
+def check_not_overwritten(config: Path, folder: Path) -> None:
+    """The resolved config, which goes into ``folder``, must not replace what the user wrote.
+
+    Args:
+        config: of the command line.
+        folder: of the run.
+
+    Raises:
+        ArgumentError: it would.
+    """
+    written = folder / config.name
+    if written.exists() and written.samefile(config) and not (folder / RECORD).is_file():
+        raise ArgumentError(
+            f'--work-dir {folder} is where {config} lies, which the resolved config of the run would '
+            'replace; name another folder'
+        )
+
+
+def checkpoint_folder(cfg: Config) -> Path:
+    """Where the run of ``cfg`` keeps its checkpoints: its work dir, or one of its name elsewhere."""
+    hook: Any = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    elsewhere, work_dir = hook.get('out_dir'), Path(cfg.work_dir)
+    if not elsewhere or '://' in str(elsewhere):
+        return work_dir
+    return Path(elsewhere, work_dir.name)
+
+
 def is_used(folder: Path) -> bool:
     """Whether a run has left checkpoints or curves in ``folder``."""
     curves = (path.stat().st_size for path in folder.glob('*/vis_data/scalars.json'))
     return (folder / 'last_checkpoint').exists() or any(folder.glob('*.pth')) or any(curves)
 
 
-def unused_folder(folder: Path, fresh: bool) -> Path:
-    """The folder for a new run: ``folder``, where no other run has been.
+def unused_folder(cfg: Config, fresh: bool) -> Path:
+    """The folder for a new run: the work dir of ``cfg``, where no other run is or has been.
 
     Args:
-        folder: that the run shall have.
+        cfg: stays as it is.
         fresh: where it is used, take the first unused one of ``folder-2``, ``folder-3`` …
 
     Raises:
         ArgumentError: it is used, and ``fresh`` is not set.
     """
-    if not is_used(folder):
+    folder = Path(cfg.work_dir)
+    elsewhere = checkpoint_folder(cfg)
+    used = next((f for f in (folder, elsewhere) if is_used(f)), None)
+    if used is None and not (fresh and is_claimed(folder)):
         return folder
     if not fresh:
         raise ArgumentError(
-            f'{folder} holds a run already; go on with it by --resume, take a new folder beside it by '
+            f'{used} holds a run already; go on with it by --resume, take a new folder beside it by '
             '--fresh, or name another with --work-dir'
         )
-    number = 2
-    while is_used(beside := folder.with_name(f'{folder.name}-{number}')):
-        number += 1
+    folder = folder if folder.name not in ('', '..') else folder.resolve()
+    for number in itertools.count(2):
+        beside = folder.with_name(f'{folder.name}-{number}')
+        if not any(map(is_used, (beside, elsewhere.with_name(beside.name)))) and not is_claimed(
+            beside
+        ):
+            break
     return beside

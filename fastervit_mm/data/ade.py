@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,9 +10,12 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ArgumentError
+from .files import by_stem, image_files, other_files, stem_of
 from .findings import Findings
-from .images import probe
-from .layouts import AdeLayout, AdeSplit, image_files, stem_of
+from .hold_out import hold_out
+from .images import EXTREME, probe
+from .layouts import AdeLayout, AdeSplit
+from .text import is_text
 
 IGNORED = 255
 
@@ -25,9 +27,19 @@ def read_labels(path: Path) -> np.ndarray | None:
     return labels if labels.ndim == 2 else None
 
 
-def labels_by_stem(split: AdeSplit) -> dict[str, Path]:
-    """Label maps of a split by the name they share with their image."""
-    return {stem_of(path, split.labels): path for path in image_files(split.labels)}
+def _files_by_stem(folder: Path, findings: Findings) -> dict[str, Path]:
+    """The images in ``folder`` that can be listed by name; what cannot is a finding."""
+    for path in other_files(folder):
+        findings.add('file that is not read as an image', path.name)
+    files = by_stem(folder)
+    for path in image_files(folder):
+        stem = stem_of(path, folder)
+        if files.get(stem, path) != path:
+            findings.add('image of the same name as another', f'{path.name}, {files[stem].name}')
+        if stem != stem.strip() or len(stem.splitlines()) != 1 or not is_text(stem):
+            findings.add('file name that a list cannot hold', path.name)
+            files.pop(stem, None)
+    return files
 
 
 def inspect_ade(
@@ -47,8 +59,8 @@ def inspect_ade(
         progress: wraps the loop over the images, such as tqdm.
     """
     findings, usable = Findings(name), []
-    maps = labels_by_stem(split)
-    images = {stem_of(path, split.images): path for path in image_files(split.images)}
+    maps = _files_by_stem(split.labels, findings)
+    images = _files_by_stem(split.images, findings)
     for stem in sorted(maps.keys() - images.keys()):
         findings.add('label map without image', maps[stem].name)
     for stem, path in progress(images.items()):
@@ -57,6 +69,10 @@ def inspect_ade(
             findings.add('unreadable image', f'{path.name}: {facts.fault}')
         elif stem not in maps:
             findings.add('image without label map', path.name)
+        elif facts.extreme:
+            findings.add(EXTREME, path.name)
+        elif min(facts.size) == 1:
+            findings.add('image one pixel wide or high', path.name)
         elif _check_map(path, maps[stem], facts.shown_size, findings):
             if facts.kind:
                 findings.add(f'{facts.kind} image', path.name)
@@ -76,7 +92,7 @@ def _check_map(image: Path, path: Path, size: tuple[int, int], findings: Finding
     """Whether the label map fits its image; counts its pixels."""
     try:
         labels = read_labels(path)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # the decoders raise whatever a broken file makes of them
         findings.add('unreadable image', f'{path.name}: {error}')
         return False
     if labels is None:
@@ -133,15 +149,11 @@ def class_names(
     return named, ignore_zero
 
 
-def hold_out_stems(
-    stems: list[str], share: float, seed: int, source: Path
-) -> tuple[list[str], list[str]]:
-    """Training and validation names, by a seeded draw.
+def split_held_out(stems: list[str], source: Path) -> tuple[list[str], list[str]]:
+    """Training and validation names, by `hold_out.hold_out`.
 
     Args:
         stems: as from `inspect_ade`.
-        share: of them, at least one, that goes to validation.
-        seed: of the draw.
         source: for the message.
 
     Raises:
@@ -152,10 +164,8 @@ def hold_out_stems(
             f'{source} has {len(stems)} usable image and there is no validation split; add images '
             '(at least 2, to hold one out) or a validation split'
         )
-    stems = list(stems)
-    random.Random(seed).shuffle(stems)
-    count = max(1, round(share * len(stems)))
-    return sorted(stems[count:]), sorted(stems[:count])
+    held = hold_out(stems)
+    return sorted(set(stems) - held), sorted(held)
 
 
 def settle_classes(
@@ -173,6 +183,11 @@ def settle_classes(
     labels = layout.train.labels
     if IGNORED in values and not values.keys() - {0, IGNORED}:
         all_findings[0].add('label maps of 0 and 255 only', str(labels))
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        all_findings[0].fatal.append(
+            f'classes.txt of {labels.parent.parent} names {twice[0]!r} twice; give each class its own name'
+        )
     if not names:
         all_findings[0].fatal.append(
             f'the label maps in {labels} hold no class: label 0 means "unlabelled" and 255 is '

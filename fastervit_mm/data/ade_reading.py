@@ -12,10 +12,11 @@ from PIL import Image
 
 from ..errors import ArgumentError
 from ..pictures import draw_labels
-from .ade import hold_out_stems, inspect_ade, labels_by_stem, read_labels, settle_classes
+from .ade import inspect_ade, read_labels, settle_classes, split_held_out
+from .files import by_stem
 from .findings import Findings
-from .layouts import AdeEvaluation, AdeLayout, AdeSplit, image_files, stem_of
-from .reading import HELD_OUT, SEED, Progress, Reading, Sample, open_image, problems_of
+from .layouts import AdeEvaluation, AdeLayout, AdeSplit
+from .reading import Progress, Reading, Sample, open_image, problems_of
 
 
 class AdePart(NamedTuple):
@@ -56,16 +57,17 @@ class AdeReading(Reading):
     train: AdePart | None
     val: AdePart | None
 
+    def note_small_images(self, least: int) -> None:
+        """See `Reading.note_small_images`; mmseg trains on images of any size."""
+
     def iter_samples(self) -> Iterator[Sample]:
         """The usable images of each split."""
         first = 1 if self.ignore_zero else 0
         for part, findings in zip(self.splits, self.findings, strict=True):
-            maps, usable = labels_by_stem(part.split), set(part.stems)
-            for path in image_files(part.split.images):
-                stem = stem_of(path, part.split.images)
-                if stem in usable:
-                    draw = partial(_draw, path, maps[stem], first, self.classes)
-                    yield Sample(path, problems_of(findings, path.name), draw)
+            images, maps = by_stem(part.split.images), by_stem(part.split.labels)
+            for stem in part.stems:
+                draw = partial(_draw, images[stem], maps[stem], first, self.classes)
+                yield Sample(images[stem], problems_of(findings, images[stem].name), draw)
 
 
 def _draw(path: Path, labels: Path, first: int, classes: tuple[str, ...]) -> Image.Image:
@@ -77,9 +79,10 @@ def _draw(path: Path, labels: Path, first: int, classes: tuple[str, ...]) -> Ima
 
 def _with_suffixes(part: AdePart, findings: Findings) -> AdePart:
     """The part with the suffixes of its files; a fatal line where there are several."""
-    usable, suffixes = set(part.stems), []
+    suffixes = []
     for folder, what in ((part.split.images, 'images'), (part.split.labels, 'label maps')):
-        found = {p.suffix for p in image_files(folder) if stem_of(p, folder) in usable}
+        files = by_stem(folder)
+        found = {files[stem].suffix for stem in part.stems}
         if len(found) > 1:
             findings.fatal.append(
                 f'{what} in {folder} end in {", ".join(sorted(found))}; mmseg reads '
@@ -94,7 +97,7 @@ def _held_out(part: AdePart, findings: Findings) -> tuple[AdePart | None, AdePar
     if findings.fatal:
         return None, None
     try:
-        train, val = hold_out_stems(part.stems, HELD_OUT, SEED, part.split.images)
+        train, val = split_held_out(part.stems, part.split.images)
     except ArgumentError as error:
         findings.fatal.append(str(error))
         return None, None

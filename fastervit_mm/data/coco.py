@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from .findings import Findings
-from .images import ImageFacts, probe
-from .layouts import CocoSplit, leads_out, read_annotations
+from .images import EXTREME, ImageFacts, probe
+from .layouts import COCO_ENTRIES, CocoSplit, leads_out, read_annotations
+from .run_lengths import usable_run_lengths
+from .text import shown
 
 Content = dict[str, Any]
+LARGEST = sys.float_info.max
 
 
 def category_names(categories: Iterable[dict]) -> tuple[str, ...]:
@@ -21,7 +25,18 @@ def category_names(categories: Iterable[dict]) -> tuple[str, ...]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+    """Whether a value of a JSON file is a finite number; whole ones may have hundreds of digits."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and -LARGEST <= value <= LARGEST
+
+
+def _shallow(value: Any, levels: int = 4) -> Any:
+    """A value of a JSON file, with None for what is nested deeper than ``levels``."""
+    if isinstance(value, dict):
+        return {k: _shallow(v, levels - 1) for k, v in value.items()} if levels else None
+    if isinstance(value, list):
+        return [_shallow(v, levels - 1) for v in value] if levels else None
+    return value
 
 
 def _annotated_as_stored(
@@ -51,20 +66,23 @@ def _usable_image(
         return None
     if facts.kind:
         findings.add(f'{facts.kind} image', name)
+    if facts.extreme:
+        findings.add(EXTREME, name)
+        return None
     stated = (image.get('width'), image.get('height'))
     size = facts.size if as_stored else facts.shown_size
     if facts.rotation != 1:
         findings.add('EXIF rotation', f'{name}: orientation {facts.rotation}')
     if stated != size:
-        findings.add('size differs from the annotations', f'{name}: {stated} for {size}')
+        findings.add('size differs from the annotations', f'{name}: {shown(stated)} for {size}')
     findings.sizes.append(size)
-    return {**image, 'width': size[0], 'height': size[1]}
+    return {**_shallow(image), 'width': size[0], 'height': size[1]}
 
 
 def _usable_outline(
     segmentation: Any, box: list[float], image: Content, where: str, findings: Findings
 ) -> Any:
-    """Polygons of at least three points; an RLE of the image's size as it is; else the box."""
+    """What `_stated_outline` can use; else the box."""
     outline = _stated_outline(segmentation, image, where, findings)
     if outline is not None:
         return outline
@@ -76,21 +94,27 @@ def _usable_outline(
 def _stated_outline(
     segmentation: Any, image: Content, where: str, findings: Findings
 ) -> Any | None:
-    """Polygons of at least three points; an RLE of the image's size as it is; else None."""
+    """Polygons of at least three points near the image; run lengths that fill it; else None."""
     if isinstance(segmentation, dict):
-        size = [image['height'], image['width']]
-        usable = isinstance(segmentation.get('counts'), (list, str))
-        return segmentation if usable and segmentation.get('size') == size else None
+        outline = usable_run_lengths(segmentation, image['height'], image['width'])
+        if outline is None:
+            findings.add('run-length mask that does not fit its image', where)
+        return outline
     if not isinstance(segmentation, list):
         return None
-    kept = [
+    polygons = [
         p
         for p in segmentation
         if isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 and all(map(_is_number, p))
     ]
-    if len(kept) < len(segmentation):
+    if len(polygons) < len(segmentation):
         findings.add('polygon of fewer than three points', where)
-    return kept or None
+    # pycocotools takes memory for every pixel of an edge, and ends the program where it gets none
+    side = max(image['width'], image['height'])
+    near = [p for p in polygons if min(p) >= -side and max(p) <= 2 * side]
+    if len(near) < len(polygons):
+        findings.add('polygon far outside its image', where)
+    return near or None
 
 
 def _outline_area(outline: Any) -> float:
@@ -141,7 +165,7 @@ def _usable_annotation(
         findings: gets its problems.
     """
     key, category = annotation.get('image_id'), annotation.get('category_id')
-    where = f'annotation {annotation.get("id")}'
+    where = f'annotation {shown(annotation.get("id"))}'
     image = images.get(key) if isinstance(key, Hashable) else None
     if image is None:
         if not isinstance(key, Hashable) or key not in known:
@@ -151,9 +175,12 @@ def _usable_annotation(
     if not isinstance(category, Hashable) or category not in names:
         findings.add('annotation of an unknown category', where)
         return None
+    if annotation.get('ignore'):
+        findings.add('annotation marked ignore', where)
+        return None
     stated = annotation.get('bbox')
     if not (isinstance(stated, list) and len(stated) == 4 and all(map(_is_number, stated))):
-        findings.add('box that is not four numbers', f'{where}: {stated!r:.80}')
+        findings.add('box that is not four numbers', f'{where}: {shown(stated)}')
         return None
     box = _usable_box(stated, image, where, findings)
     if box is None:
@@ -162,10 +189,11 @@ def _usable_annotation(
     area: Any = annotation.get('area')
     if not (_is_number(area) and area > 0):
         if 'area' in annotation:
-            findings.add('area that is not a positive number', f'{where}: {area!r:.80}')
+            findings.add('area that is not a positive number', f'{where}: {shown(area)}')
         area = _outline_area(outline) or box[2] * box[3]
+    extras = {key: value for key, value in annotation.items() if key != 'segmentation'}
     kept = {
-        **annotation,
+        **_shallow(extras),
         'image_id': image['id'],
         'bbox': box,
         'segmentation': outline,
@@ -188,7 +216,9 @@ def _usable_images(
         if leads_out(entry['file_name']):
             findings.add('file name that leads out of the folder', f'{entry["file_name"]:.80}')
     entries = [entry for entry in entries if not leads_out(entry['file_name'])]
-    facts = [probe(split.images / entry['file_name'], decode) for entry in progress(entries)]
+    facts = [
+        probe(os.path.join(split.images, entry['file_name']), decode) for entry in progress(entries)
+    ]
     as_stored = _annotated_as_stored(entries, facts, findings)
     by_name: dict[str, Content | None] = {}
     by_id: dict[Any, Content] = {}
@@ -213,7 +243,7 @@ def _check_ids(path: Path, content: Content, findings: Findings) -> None:
         twice = [i for i, n in Counter(e['id'] for e in content[key]).items() if n > 1]
         if twice:
             findings.fatal.append(
-                f'{path} gives the {what} id {twice[0]!r:.80} twice ({len(twice)} such ids); '
+                f'{path} gives the {what} id {shown(twice[0])} twice ({len(twice)} such ids); '
                 f'give each {what} its own'
             )
     names = [c['name'] for c in content['categories']]
@@ -271,9 +301,9 @@ def inspect_coco(
         findings.fatal.append(f'no image of {split.annotations} can be read from {split.images}')
     elif not annotations:
         findings.fatal.append(f'no annotation of {split.annotations} can be used')
-    categories = sorted(content['categories'], key=lambda c: c['id'])
+    categories = sorted(map(_shallow, content['categories']), key=lambda c: c['id'])
     return findings, {
-        **content,
+        **_shallow({key: value for key, value in content.items() if key not in COCO_ENTRIES}),
         'images': images,
         'annotations': annotations,
         'categories': categories,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +15,10 @@ from ..errors import ArgumentError
 from ..pictures import draw_objects
 from .coco import Content, category_names, inspect_coco
 from .findings import Findings
+from .hold_out import falls_to_validation, hold_out
 from .layouts import CocoEvaluation, CocoLayout
-from .reading import HELD_OUT, SEED, Progress, Reading, Sample, open_image, problems_of
+from .reading import Progress, Reading, Sample, open_image, problems_of
+from .text import printable
 
 
 class CocoPart(NamedTuple):
@@ -54,6 +55,26 @@ class CocoReading(Reading):
     def as_stored(self) -> bool:
         """Whether the annotations were made on images that were not turned as EXIF says."""
         return any(findings.rotated['as stored'] for findings in self.findings)
+
+    def note_small_images(self, least: int) -> None:
+        """See `Reading.note_small_images`."""
+        if self.train is None:
+            return
+        content, findings, small = self.train.content, self.findings[0], set()
+        for image in content['images']:
+            size = image['width'], image['height']
+            if min(size) < least:
+                small.add(image['id'])
+                findings.add(
+                    'image too small to train on',
+                    f'{image["file_name"]}: {size[0]}×{size[1]}, less than {least} px',
+                )
+        if {a['image_id'] for a in content['annotations']} <= small:
+            findings.fatal.append(
+                f'no image in {self.train.images} with annotations for training has sides of '
+                f'{least} px or more, and the config leaves smaller ones out '
+                '(filter_cfg.min_size): use larger images or enlarge these'
+            )
 
     def iter_samples(self) -> Iterator[Sample]:
         """The usable images of each split."""
@@ -116,7 +137,7 @@ def match_validation(
         )
     ids = {c['name']: c['id'] for c in train_content['categories']}
     names = {c['id']: c['name'] for c in content['categories']}
-    odd = sorted(set(ids) ^ set(names.values()))
+    odd = [printable(name) for name in sorted(set(ids) ^ set(names.values()))]
     if odd:
         findings.fatal.append(
             f'{files} have different categories ({", ".join(odd[:5])}); give both the same'
@@ -128,14 +149,13 @@ def match_validation(
     return {**content, 'categories': train_content['categories'], 'annotations': annotations}
 
 
-def hold_out(content: Content, share: float, seed: int, source: Path) -> tuple[Content, Content]:
-    """Training and validation content, by a seeded draw.
+def split_held_out(content: Content, source: Path) -> tuple[Content, Content]:
+    """Training and validation content, by `hold_out.hold_out` of the file names.
+
+    Both get images with annotations; those without follow their names alone.
 
     Args:
         content: as from `inspect_coco`.
-        share: of the images with annotations, at least one of them, and of those without, that go to
-            validation.
-        seed: of the draw.
         source: for the message.
 
     Raises:
@@ -147,15 +167,16 @@ def hold_out(content: Content, share: float, seed: int, source: Path) -> tuple[C
             f'{source} has {len(labelled)} usable image with annotations and there is no '
             'validation split; add images (at least 2, to hold one out) or a validation split'
         )
-    draw = random.Random(seed)
-    ids = sorted(image['id'] for image in content['images'])
-    held: set = set()
-    for group, least in (
-        ([i for i in ids if i in labelled], 1),
-        ([i for i in ids if i not in labelled], 0),
-    ):
-        draw.shuffle(group)
-        held.update(group[: max(least, round(share * len(group)))])
+    names = hold_out(i['file_name'] for i in content['images'] if i['id'] in labelled)
+    held = {
+        image['id']
+        for image in content['images']
+        if (
+            image['file_name'] in names
+            if image['id'] in labelled
+            else falls_to_validation(image['file_name'])
+        )
+    }
 
     def part(inside: bool) -> Content:
         return {
@@ -174,7 +195,7 @@ def _held_out(
     if findings.fatal:
         return None, None
     try:
-        train, val = hold_out(part.content, HELD_OUT, SEED, source)
+        train, val = split_held_out(part.content, source)
     except ArgumentError as error:
         findings.fatal.append(str(error))
         return None, None

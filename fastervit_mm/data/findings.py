@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from .text import printable
+
 # kind of problem -> what is done about it in training
 REMEDIES = {
     'file name that leads out of the folder': 'left out',
     'missing image': 'left out',
     'unreadable image': 'left out',
+    'image more than 100 times as long as wide': 'left out',
+    'image too small to train on': 'kept out of training by filter_cfg.min_size of the config',
     'image without annotations': 'kept out of training by the config unless it asks for them',
     'size differs from the annotations': "the image's own size is used",
     'grey image': 'read as colour',
@@ -24,11 +28,18 @@ REMEDIES = {
     'box outside its image': 'left out',
     'box beyond the edge': 'cut at the edge',
     'polygon of fewer than three points': 'left out',
+    'polygon far outside its image': 'left out',
+    'run-length mask that does not fit its image': 'left out',
     'object without an outline': 'its box is taken as its outline',
     'area that is not a positive number': 'computed from the outline or the box',
+    'annotation marked ignore': 'left out',
     'annotation of an unknown image': 'left out',
     'annotation of an unknown category': 'left out',
     'category without instances': 'kept; the network cannot learn it',
+    'file that is not read as an image': 'left out: convert it to PNG or JPEG, or take it away',
+    'file name that a list cannot hold': 'left out: no blank at its ends, no line break; rename it',
+    'image of the same name as another': 'left out: give each a name of its own',
+    'image one pixel wide or high': 'left out: mmseg reads its label map as a row of numbers',
     'image without label map': 'left out',
     'label map without image': 'left out',
     'label map of another size': 'left out',
@@ -65,7 +76,7 @@ class Findings:
     def add(self, kind: str, where: str) -> None:
         """Note a problem of a kind that `REMEDIES` lists."""
         assert kind in REMEDIES, kind
-        self.problems.setdefault(kind, []).append(where)
+        self.problems.setdefault(kind, []).append(printable(where))
 
     def note_held_out(self, count: int) -> None:
         """Say that ``count`` images of this split are kept for validation."""

@@ -9,13 +9,8 @@ from typing import NamedTuple
 from ..errors import ArgumentError
 from .ade_reading import read_ade, read_ade_evaluation
 from .coco_reading import read_coco, read_coco_evaluation
-from .layouts import (
-    find_ade,
-    find_ade_evaluation,
-    find_coco,
-    find_coco_evaluation,
-    image_files,
-)
+from .files import image_files
+from .layouts import find_ade, find_ade_evaluation, find_coco, find_coco_evaluation
 from .reading import Progress, Reading
 
 OBJECTS, LABEL_MAPS = 'objects', 'label maps'  # what a task learns from

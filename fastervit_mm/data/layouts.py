@@ -7,16 +7,18 @@ maps beside images, ``images/{training,validation}`` and ``annotations/{training
 
 from __future__ import annotations
 
-import json
+import os
 import re
 from collections.abc import Iterable
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..config.data_sets import read_categories
+from ..config.data_sets import read_categories, read_json
 from ..errors import ArgumentError, FileError
+from .files import tree
+from .text import is_text, printable, shown
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 TRAIN_WORDS = ('train2017', 'training', 'train', 'trainval')
 VAL_WORDS = ('val2017', 'validation', 'valid', 'val')
 ADE20K_MARK = 'objectInfo150.txt'
@@ -83,16 +85,6 @@ class AdeEvaluation(NamedTuple):
     classes: tuple[str, ...] | None
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Images under ``folder``, sorted."""
-    return sorted(p for p in folder.rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES)
-
-
-def stem_of(path: Path, folder: Path) -> str:
-    """``path`` below ``folder`` without its suffix: what an image and its label map share."""
-    return str(path.relative_to(folder).with_suffix(''))
-
-
 def _words(path: Path) -> set[str]:
     """Words of a file's name, with and without their digits; ``train_val`` is ``trainval``."""
     text = re.sub(r'([a-z])([A-Z])', r'\1_\2', path.stem).lower()
@@ -113,8 +105,7 @@ def read_annotations(path: Path) -> dict[str, Any]:
         ArgumentError: not JSON, or not in that format.
     """
     try:
-        with open(path) as file:
-            content = json.load(file)
+        content = read_json(path)
         missing = [key for key in COCO_ENTRIES if not isinstance(content.get(key), list)]
     except (ValueError, AttributeError) as error:
         raise ArgumentError(f'{path} is not a COCO annotation file ({error})') from None
@@ -123,14 +114,26 @@ def read_annotations(path: Path) -> dict[str, Any]:
     for key, wanted in COCO_ENTRIES.items():
         for i, entry in enumerate(content[key]):
             if not isinstance(entry, dict):
-                raise ArgumentError(f'{path}: {key}[{i}] is {entry!r:.80}, not an object; fix it')
+                raise ArgumentError(f'{path}: {key}[{i}] is {shown(entry)}, not an object; fix it')
             for name, kind in wanted.items():
-                if not isinstance(entry.get(name), kind):
+                if not _is_a(entry.get(name), kind):
                     raise ArgumentError(
-                        f'{path}: {name} of {key}[{i}] is {entry.get(name)!r:.80}; it must be '
+                        f'{path}: {name} of {key}[{i}] is {shown(entry.get(name))}; it must be '
                         f'{"text" if kind is str else "a number"}: fix that entry or drop it'
                     )
+                if name == 'name' and not is_text(entry[name]):
+                    raise ArgumentError(
+                        f'{path}: {name} of {key}[{i}] is {shown(entry[name])}, which cannot be '
+                        'written as UTF-8: rename it'
+                    )
     return content
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    """Whether a value of a JSON file is of a kind in `COCO_ENTRIES`; truth values are no numbers."""
+    if isinstance(value, bool) or (isinstance(value, float) and not isfinite(value)):
+        return False
+    return isinstance(value, kind)
 
 
 def _coco_files(folder: Path) -> list[Path]:
@@ -144,7 +147,7 @@ def _coco_files(folder: Path) -> list[Path]:
     found = [p for pattern in ('*.json', '*/*.json', '*/*/*.json') for p in folder.glob(pattern)]
     coco, faults = [], []
     for path in found:
-        if (path.parent / OWN_MARK).exists():
+        if (path.parent / OWN_MARK).exists() or not path.is_file():
             continue
         try:
             read_categories(path)
@@ -171,15 +174,16 @@ def _image_folder(folder: Path, annotations: Path, words: tuple[str, ...]) -> Pa
     images = read_annotations(annotations)['images']
     if not images:
         raise ArgumentError(f'{annotations} names no images; it needs at least one')
-    beside = [p for p in (folder, *sorted(folder.rglob('*'))) if p.is_dir()]
+    beside = [folder, *sorted(below for below, _ in tree(folder)[1:])]
     named = [p for word in words for p in beside if p.name.lower() == word]
     for image in images[:20]:
         for candidate in (*named, annotations.parent, *beside):
-            if not leads_out(image['file_name']) and (candidate / image['file_name']).is_file():
+            name = image['file_name']
+            if not leads_out(name) and os.path.isfile(os.path.join(candidate, name)):
                 return candidate
     raise FileError(
         f'none of the first images that {annotations} names (such as '
-        f'{images[0]["file_name"]}) is found under {folder}; put them in '
+        f'{printable(images[0]["file_name"]):.80}) is found under {folder}; put them in '
         f'{folder}/{words[0]} or fix file_name'
     )
 
@@ -201,7 +205,7 @@ def _annotation_files(folder: Path) -> tuple[Path, Path | None] | None:
     if train is None and len(files) == 1:
         train, val = files[0], None
     if train is None:
-        names = ', '.join(p.name for p in files)
+        names = ', '.join(printable(p.name) for p in files)
         raise ArgumentError(
             f'{folder} has the annotation files {names}; which one is for training '
             'cannot be told: put train in its name, val in that of validation'
@@ -253,11 +257,19 @@ def _ade_split(folder: Path, words: tuple[str, ...]) -> AdeSplit | None:
 
 
 def read_classes(folder: Path) -> tuple[str, ...] | None:
-    """Names in ``classes.txt``, one a line; None where there is none."""
+    """Names in ``classes.txt``, one a line; None where there is none.
+
+    Raises:
+        ArgumentError: it is not UTF-8.
+    """
     path = folder / 'classes.txt'
     if not path.is_file():
         return None
-    return tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
+    try:
+        text = path.read_text(encoding='utf-8-sig')  # with or without a byte order mark
+    except UnicodeDecodeError as error:
+        raise ArgumentError(f'{path} is not UTF-8 ({error}): save it as UTF-8') from None
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 def is_ade20k(folder: Path) -> bool:

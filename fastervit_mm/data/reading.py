@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ..errors import ArgumentError
 from .findings import REMEDIES, Findings
+from .images import read_pixels
+from .text import printable
 
-HELD_OUT = 0.2  # of the training images, where a folder has no validation split
-SEED = 0
+LEAST_SIDE = 32  # px, of images that the configs here train on (filter_cfg.min_size)
 TEMPLATE = '{{'  # of mmengine's configs: {{$HOME:x}} becomes the variable's value
 
 Progress = Callable[[Iterable], Iterable]
@@ -77,6 +78,14 @@ class Reading(ABC):
         return {name: [f.instances[name] for f in self.findings] for name in self.classes}
 
     @abstractmethod
+    def note_small_images(self, least: int) -> None:
+        """Note which images the config leaves out of training; a fatal line where none is left.
+
+        Args:
+            least: side of an image that it trains on, px.
+        """
+
+    @abstractmethod
     def iter_samples(self) -> Iterator[Sample]:
         """The usable images of each split."""
 
@@ -91,7 +100,8 @@ class Reading(ABC):
         for findings in self.findings:
             lines.append(f'{findings.name}: {len(findings.sizes)} images')
             lines += [f'  {line}' for line in findings.lines()]
-        return [*lines, f'{len(self.classes)} classes: {", ".join(self.classes)}']
+        names = ', '.join(map(printable, self.classes))
+        return [*lines, f'{len(self.classes)} classes: {names}']
 
     def tables(self) -> Iterator[tuple[str, list[list[Any]]]]:
         """Headings and rows: splits, classes, problems."""
@@ -104,7 +114,7 @@ class Reading(ABC):
         )
         yield (
             'classes (in each split)',
-            [[name, *counts] for name, counts in self.class_counts().items()],
+            [[printable(name), *counts] for name, counts in self.class_counts().items()],
         )
         yield (
             'problems',
@@ -119,6 +129,7 @@ class Reading(ABC):
 
 def problems_of(findings: Findings, name: str) -> list[str]:
     """Kinds of problems whose lines name the file ``name``."""
+    name = printable(name)
     return [
         kind
         for kind, lines in findings.problems.items()
@@ -128,5 +139,6 @@ def problems_of(findings: Findings, name: str) -> list[str]:
 
 def open_image(path: Path, turned: bool) -> np.ndarray:
     """(H, W, 3) RGB as training reads it, ``turned`` as EXIF says or as stored."""
-    with Image.open(path) as image:
-        return np.asarray((ImageOps.exif_transpose(image) if turned else image).convert('RGB'))
+    pixels = read_pixels(path, turned)
+    assert pixels is not None, f'{path} cannot be read'  # such images are no usable ones
+    return np.ascontiguousarray(pixels[..., ::-1])

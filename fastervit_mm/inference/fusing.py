@@ -17,6 +17,7 @@ import torch
 from mmengine.logging import print_log
 from torch import nn
 
+from ..compatibility import call_before_loading
 from ..errors import ArgumentError
 from ..network.backbone import TAKES_NO_WEIGHTS, FasterViT, backbones_in
 from ..network.reparameterization import REWRITINGS, Reparameterizable
@@ -35,7 +36,7 @@ def _fuse_backbone(backbone: FasterViT) -> Counter[str]:
             done += module.reparameterize()
     backbone.to(memory_format=torch.channels_last)
     backbone.requires_grad_(False)
-    backbone.register_load_state_dict_pre_hook(_refuse_weights)
+    call_before_loading(backbone, _refuse_weights)
     backbone.fused = True
     return done
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import timm
+import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from timm.layers import LayerNorm2d
@@ -73,9 +74,12 @@ class TimmFeatures(BaseModule):
 
     def create(self, pretrained: bool = False) -> Any:
         """The network of timm's, with its published weights or random ones."""
-        return timm.create_model(
-            self.model_name, pretrained=pretrained, features_only=True, **self.options
-        )
+        wanted = torch.empty(0).device
+        with torch.device('cpu'):  # older timm computes on what it builds: 'meta' has no values
+            network: Any = timm.create_model(
+                self.model_name, pretrained=pretrained, features_only=True, **self.options
+            )
+        return network.to(wanted)
 
     def init_weights(self) -> None:
         """Load timm's weights where ``pretrained`` asks for them; they are downloaded once."""

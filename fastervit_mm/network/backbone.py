@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import ArgumentError
 from ..registry import MODELS
-from ..variants import NUM_STAGES, Variant, resolve_variant
+from ..variants import NUM_STAGES, Variant, is_whole, resolve_variant
 from ..weights.published import load_pretrained
 from .convolution import PatchEmbed
 from .depth import parameter_depth
@@ -31,7 +31,7 @@ OUT_NORMS = {'ln2d': partial(LayerNorm2d, eps=1e-6), 'bn': nn.BatchNorm2d, None:
 
 
 def _check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
-    if value not in allowed:
+    if value not in allowed or isinstance(value, float):  # 1.0 equals 1, but counts nothing
         raise ArgumentError(f'{name} is {value!r}; allowed: {", ".join(map(repr, allowed))}')
 
 
@@ -39,8 +39,8 @@ def _check_out_indices(out_indices: Sequence[int]) -> tuple[int, ...]:
     indices = tuple(out_indices) if isinstance(out_indices, Sequence) else (out_indices,)
     if (
         not indices
+        or not all(is_whole(i) and 0 <= i < NUM_STAGES for i in indices)
         or len(set(indices)) < len(indices)
-        or not set(indices) <= set(range(NUM_STAGES))
     ):
         raise ArgumentError(
             f'out_indices is {indices}; give one or more different stages out of '
@@ -103,14 +103,20 @@ def build_stages(
     return stages
 
 
-def check_images(x: Tensor, in_channels: int, name: str = 'in_channels') -> None:
+def check_images(x: Tensor, like: Tensor, in_channels: int, name: str = 'in_channels') -> None:
     """Raise an ArgumentError unless ``x`` is a batch of images (B, in_channels, H, W).
 
     Args:
         x: what came.
+        like: a weight of the network.
         in_channels: of the images.
         name: of the argument that says so. Default 'in_channels'.
     """
+    if not isinstance(x, Tensor):
+        raise ArgumentError(
+            f'the image batch is of type {type(x).__name__}; give a tensor of shape (B, '
+            f'{in_channels}, H, W)'
+        )
     if x.dim() != 4 or x.shape[1] != in_channels:
         raise ArgumentError(
             f'the image batch has shape {tuple(x.shape)}; expected (B, '
@@ -121,6 +127,16 @@ def check_images(x: Tensor, in_channels: int, name: str = 'in_channels') -> None
         raise ArgumentError(
             f'the image batch has shape {tuple(x.shape)}; it must hold at least '
             'one image of at least 1×1 px'
+        )
+    if not x.is_floating_point():
+        raise ArgumentError(
+            f'the image batch has dtype {x.dtype}; normalise it to floating point numbers first, '
+            'such as (x.float() - mean) / std'
+        )
+    if x.dtype == torch.float64 and like.dtype != x.dtype:
+        raise ArgumentError(
+            f'the image batch has dtype {x.dtype}, the weights have {like.dtype}; give '
+            f'x.to({like.dtype})'
         )
 
 
@@ -210,7 +226,7 @@ class FasterViT(BaseModule):
         _check_choice('position_unit', position_unit, POSITION_UNITS)
         _check_choice('out_norm', out_norm, tuple(OUT_NORMS))
         _check_choice('frozen_stages', frozen_stages, range(-1, NUM_STAGES + 1))
-        if not isinstance(in_channels, int) or in_channels < 1:
+        if not is_whole(in_channels) or in_channels < 1:
             raise ArgumentError(
                 f'in_channels is {in_channels!r}; it must be a number of at least 1'
             )
@@ -236,10 +252,10 @@ class FasterViT(BaseModule):
             with_cp=with_cp,
         )
         norm = OUT_NORMS[out_norm]
-        for i in self.out_indices:
-            self.add_module(
-                f'norm{i}', nn.Identity() if norm is None else norm(variant.channels[i])
-            )
+        # of the emitted maps, in order: torch 2.4 compiles names rightly, and numbers wrongly
+        self._norms = tuple(f'norm{i}' for i in self.out_indices)
+        for i, name in zip(self.out_indices, self._norms, strict=True):
+            self.add_module(name, nn.Identity() if norm is None else norm(variant.channels[i]))
         if channels_last:
             self.to(memory_format=torch.channels_last)
         self._freeze()
@@ -248,20 +264,22 @@ class FasterViT(BaseModule):
         """(B, in_channels, H, W) -> for each of ``out_indices`` a map (B, C_i, H_i, W_i).
 
         Raises:
-            ValueError: an empty image, another number of channels, or from PyTorch, in training,
-                a batch that leaves a BatchNorm a single value per channel.
+            ValueError: no tensor, an empty image, another number of channels, whole numbers instead
+                of normalised values, or from PyTorch, in training, a batch that leaves a BatchNorm
+                a single value per channel. Pixels that are not finite give such maps, for their
+                image alone: to look for them would hold up a GPU at each image.
         """
-        check_images(x, self.in_channels)
+        check_images(x, next(self.parameters()), self.in_channels)
         x = self.patch_embed(x)
         maps = {}
         for i, level in enumerate(self.levels):
             x = level(x)
-            if i in self.out_indices:
+            if f'norm{i}' in self._norms:
                 # mmcv's RoIAlign reads channels-last maps as if they were not: values get lost
-                maps[i] = getattr(self, f'norm{i}')(x).contiguous()
+                maps[f'norm{i}'] = getattr(self, f'norm{i}')(x).contiguous()
             if level.downsample is not None:
                 x = level.downsample(x)
-        return tuple(maps[i] for i in self.out_indices)
+        return tuple(maps[name] for name in self._norms)
 
     def init_weights(self) -> None:
         """Random weights (`init_layers`), then those of ``init_cfg`` where there is one.

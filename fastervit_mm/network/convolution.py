@@ -11,20 +11,49 @@ from typing import Any
 import torch
 from timm.layers import DropPath, LayerNorm2d
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .reparameterization import BATCH_NORMS
 
 
-def add_branch(x: Tensor, branch: Tensor) -> Tensor:
-    """``x + branch``; in inference in the branch's memory, which nobody else reads.
+def is_observed(module: nn.Module) -> bool:
+    """Whether a forward hook, which may keep what it is shown, is called inside ``module``."""
+    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
+    return hooked or bool(_has_any_global_hook())
+
+
+def add_branch(x: Tensor, branch: Tensor, block: nn.Module) -> Tensor:
+    """``x + branch``; in inference on a CPU in the branch's memory, unless a hook may hold it.
 
     Fresh memory costs a CPU a tenth of the time of a large image. Mixed precision may give the two
     different dtypes: the sum then takes the wider one.
+
+    Args:
+        x: what ``block`` was given.
+        branch: what modules of ``block`` made of it.
+        block: whose hooks count.
     """
-    if torch.is_grad_enabled() or branch.dtype != x.dtype:
+    if (
+        torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or branch.dtype != x.dtype
+        or branch.device.type != 'cpu'
+        or is_observed(block)
+    ):
         return x + branch
     return branch.add_(x)
+
+
+class ReluInPlace(nn.Sequential):
+    """Layers in a row, ReLUs in the memory of what they are given, unless a hook may hold it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling() or is_observed(self):
+            return super().forward(x)
+        for layer in self:
+            x = x.relu_() if isinstance(layer, nn.ReLU) else layer(x)
+        return x
 
 
 def fold_batch_norm(conv: Any, norm: Any) -> tuple[nn.Conv2d, nn.Identity]:
@@ -43,13 +72,13 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, in_channels: int, in_dim: int, dim: int) -> None:
         super().__init__()
-        self.conv_down = nn.Sequential(
+        self.conv_down = ReluInPlace(
             nn.Conv2d(in_channels, in_dim, 3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(in_dim, eps=1e-4),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
             nn.Conv2d(in_dim, dim, 3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(dim, eps=1e-4),
-            nn.ReLU(inplace=True),
+            nn.ReLU(),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,7 +111,7 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         branch = self.act1(self.norm1(self.conv1(x)))
-        return add_branch(x, self.drop_path(self.norm2(self.conv2(branch))))
+        return add_branch(x, self.drop_path(self.norm2(self.conv2(branch))), self)
 
     def reparameterize(self) -> Counter[str]:
         """Each BatchNorm into the convolution before it."""

@@ -39,9 +39,12 @@ def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor
 
 @torch.no_grad()
 def _scale_output(layer: nn.Linear, gamma: Tensor) -> None:
-    """Make ``layer`` give ``gamma`` times what it gave."""
-    layer.weight.mul_(gamma[:, None])
-    layer.bias.mul_(gamma)
+    """Make ``layer`` give ``gamma`` times what it gave.
+
+    By new parameters: a ``state_dict()`` taken before holds the memory of the old ones.
+    """
+    layer.weight = nn.Parameter(gamma[:, None] * layer.weight)
+    layer.bias = nn.Parameter(gamma * layer.bias)
 
 
 class Mlp(TimmMlp):
@@ -181,8 +184,10 @@ class WindowBlock(nn.Module):
 
     def attend(self, x: Tensor, grid: TokenGrid) -> Tensor:
         """Steps of the window itself; carrier tokens, if any, stand before its tokens."""
-        x = add_branch(x, self.drop_path(scaled(self.attn(self.norm1(x), grid), self.gamma3)))
-        return add_branch(x, self.drop_path(scaled(self.mlp(self.norm2(x)), self.gamma4)))
+        attended = scaled(self.attn(self.norm1(x), grid), self.gamma3)
+        x = add_branch(x, self.drop_path(attended), self)
+        changed = scaled(self.mlp(self.norm2(x)), self.gamma4)
+        return add_branch(x, self.drop_path(changed), self)
 
     def forward(self, x: Tensor, grid: TokenGrid) -> Tensor:
         return self.attend(x + self.pos_embed(grid).to(x.dtype), grid)
@@ -251,10 +256,10 @@ class HATBlock(WindowBlock):
     def exchange(self, carriers: Tensor, grid: TokenGrid) -> Tensor:
         """All carrier tokens of an image attend to each other: (B, nW*c*c, C) -> the same."""
         carriers = carriers + self.hat_pos_embed(grid).to(carriers.dtype)
-        attended = self.hat_attn(self.hat_norm1(carriers), grid)
-        carriers = add_branch(carriers, self.drop_path(scaled(attended, self.gamma1)))
-        changed = self.hat_mlp(self.hat_norm2(carriers))
-        return add_branch(carriers, self.drop_path(scaled(changed, self.gamma2)))
+        attended = scaled(self.hat_attn(self.hat_norm1(carriers), grid), self.gamma1)
+        carriers = add_branch(carriers, self.drop_path(attended), self)
+        changed = scaled(self.hat_mlp(self.hat_norm2(carriers)), self.gamma2)
+        return add_branch(carriers, self.drop_path(changed), self)
 
     def forward(  # type: ignore[override]  # its stage gives it carriers too
         self, x: Tensor, carriers: Tensor, grid: TokenGrid, carrier_grid: TokenGrid

@@ -1,11 +1,16 @@
 """Predictions on images, folders, videos and cameras, drawn and written to files."""
 
-from .predictor import Predictor, image_entry, predict
-from .sources import Frame, Source, batches, expand, frames_of, is_camera
+from .predicting import Interrupted, Outcome, Skipped, image_entry, predict
+from .predictor import Predictor
+from .sources import MAX_PIXELS, Frame, Source, batches, expand, frames_of, is_camera
 
 __all__ = [
+    'MAX_PIXELS',
     'Frame',
+    'Interrupted',
+    'Outcome',
     'Predictor',
+    'Skipped',
     'Source',
     'batches',
     'expand',

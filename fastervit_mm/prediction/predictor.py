@@ -1,4 +1,4 @@
-"""A network that predicts on pixels, and what it finds drawn and written to files.
+"""A network that predicts on pixels, and draws what it finds.
 
 It stands on the host libraries' inferencers, which `tasks` call.
 """
@@ -6,18 +6,19 @@ It stands on the host libraries' inferencers, which `tasks` call.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from ..config.data_sets import dataset_classes, innermost_dataset
+from ..config.host import building
 from ..config.reading import check_checkpoint, read_config
+from ..config.settings import check_there
 from ..errors import ArgumentError
 from ..tasks import task_of
 from ..weights.entrances import guarded_loading
-from .sources import Frame, Source, batches
 
 
 class Predictor:
@@ -28,6 +29,10 @@ class Predictor:
         weights: path or URL.
         device: 'auto', 'cpu', 'cuda:0' ...
         trust: load weights that safe loading refuses: the file may run any code. Default False.
+
+    Raises:
+        FileError: the config or the weights are not there, or not what they should be.
+        ArgumentError: there is no such device.
 
     Attributes:
         task: what it predicts.
@@ -40,18 +45,26 @@ class Predictor:
     ) -> None:
         cfg = read_config(config)
         self.task = task_of(cfg)
+        check_there(cfg, ('model',))
         check_checkpoint(weights)
+        if device != 'auto':
+            check_device(device)
         classes: tuple[str, ...] = ()
         if cfg.get('test_dataloader'):
             classes = dataset_classes(innermost_dataset(cfg, 'test_dataloader')) or ()
-        with guarded_loading(trust=trust, whole=True, classes=classes):
+        with guarded_loading(trust=trust, whole=True, classes=classes), building():
             self.inferencer = self.task.make_inferencer(
                 cfg, weights, None if device == 'auto' else device
             )
         self.classes: tuple[str, ...] = tuple(self.inferencer.model.dataset_meta['classes'])
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Any]:
-        """Data samples of the host library for images (H, W, 3), BGR."""
+        """Data samples of the host library for images (H, W, 3), BGR.
+
+        Raises:
+            ArgumentError: one of them has another shape.
+        """
+        check_images(images)
         return self.task.infer(self.inferencer, images)
 
     def draw(self, image: np.ndarray, sample: Any, score: float) -> Image.Image:
@@ -66,56 +79,30 @@ class Predictor:
         return self.task.draw(rgb, sample, self.classes, score)
 
 
-def predict(
-    predictor: Predictor,
-    sources: Sequence[Source],
-    out: Path,
-    *,
-    score: float = 0.3,
-    batch: int = 4,
-    limit: int | None = None,
-) -> tuple[int, list[str]]:
-    """Predict, draw and write; the number of images done, and the files of broken ones.
+def check_images(images: Sequence[np.ndarray]) -> None:
+    """Images must be arrays (H, W, 3) with pixels.
 
-    Writes ``out/pictures/NAME.jpg`` and ``out/predictions.json`` (detection) or
-    ``out/labels/NAME.png`` (segmentation: class index of each pixel), NAME of `expand`.
-
-    Args:
-        predictor: of the network.
-        sources: of `expand`.
-        out: folder; made where there is none.
-        score: objects below it are left out.
-        batch: images at a time.
-        limit: most images; None: all.
+    Raises:
+        ArgumentError: one is not.
     """
-    from tqdm import tqdm
-
-    for option, value in (('batch', batch), ('limit', limit)):
-        if value is not None and value < 1:
-            raise ArgumentError(f'--{option} is {value}; it must be at least 1')
-    (out / 'pictures').mkdir(parents=True, exist_ok=True)
-    task, classes = predictor.task, predictor.classes
-    entries: list[dict[str, Any]] = []
-    broken: list[str] = []
-    done = 0
-    bar = tqdm(unit='images', total=limit)
-    for frames in batches(sources, batch, limit):
-        broken += [frame.file for frame in frames if frame.pixels is None]
-        good = [(frame, frame.pixels) for frame in frames if frame.pixels is not None]
-        samples = predictor([pixels for _, pixels in good]) if good else []
-        for (frame, pixels), sample in zip(good, samples, strict=True):
-            done += 1
-            picture = out / 'pictures' / f'{frame.name}.jpg'
-            picture.parent.mkdir(parents=True, exist_ok=True)
-            predictor.draw(pixels, sample, score).save(picture, quality=92)
-            entries += task.write(out, frame.name, sample, image_entry(frame, done), classes, score)
-        bar.update(len(frames))
-    bar.close()
-    task.write_list(out, entries)
-    return done, broken
+    for i, image in enumerate(images):
+        shape = getattr(image, 'shape', None)
+        if shape is None or len(shape) != 3 or shape[2] != 3 or 0 in shape:
+            came = f'of shape {tuple(shape)}' if shape is not None else type(image).__name__
+            raise ArgumentError(f'images[{i}] is {came}; it must be an array (H, W, 3), BGR')
 
 
-def image_entry(frame: Frame, number: int) -> dict[str, Any]:
-    """What predictions.json says of an image: its ``number``, its file, its place in a video."""
-    image: dict[str, Any] = dict(image_id=number, file_name=frame.file)
-    return image if frame.number is None else dict(image, frame=frame.number)
+def check_device(device: str) -> None:
+    """PyTorch must know ``device``, and have it here.
+
+    Raises:
+        ArgumentError: it does not.
+    """
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # the second: PyTorch without CUDA
+        reason = str(error).splitlines()[0]
+        raise ArgumentError(
+            f'device {device!r} cannot be used ({reason}); allowed: auto, cpu, and what PyTorch '
+            'has here, such as cuda:0'
+        ) from None

@@ -12,10 +12,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
-from ..data.layouts import IMAGE_SUFFIXES, image_files
+from ..data.files import IMAGE_SUFFIXES, image_files
 from ..errors import FileError
 
+# a detector with 100 masks took 170 bytes for each pixel here, a segmentor of 150 classes 610:
+# 11 and 41 GB at this size (docs/training.md)
+MAX_PIXELS = 2**26
+UNREADABLE = 'no image or video that can be read'
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
 
 
@@ -39,14 +45,16 @@ class Frame(NamedTuple):
     Attributes:
         name: for the files written.
         file: of its `Source`.
-        pixels: (H, W, 3) BGR; None: broken.
+        pixels: (H, W, 3) BGR; None: they are not to be had.
         number: in a video, from 1.
+        fault: why there are no pixels.
     """
 
     name: str
     file: str
     pixels: np.ndarray | None
     number: int | None = None
+    fault: str | None = None
 
 
 def is_camera(text: str) -> bool:
@@ -130,15 +138,60 @@ def _is_video(path: str) -> bool:
     return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
-def frames_of(source: Source) -> Iterator[Frame]:
-    """The frames of a video or camera, or the one image of a file."""
+def read_image(path: str, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray | None, str | None]:
+    """The pixels of a file, (H, W, 3) BGR, and None; or None and why there are none.
+
+    The header is read first: a small file may state any size.
+
+    Args:
+        path: of a file.
+        max_pixels: of larger images nothing is decoded.
+    """
+    import cv2
+
+    if Path(path).suffix.lower() not in IMAGE_SUFFIXES:
+        return None, UNREADABLE
+    most, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # our limit takes its place
+    try:
+        with Image.open(path) as image:
+            fault = _too_large(image.width, image.height, max_pixels)
+            if fault is None and isinstance(image, JpegImageFile):
+                image.draft('L', (image.width // 8, image.height // 8))  # in half of the time
+                image.load()  # OpenCV makes the missing rest of a JPEG grey
+    except UnidentifiedImageError:
+        fault = None  # there are kinds that OpenCV alone reads
+    except (OSError, ValueError, SyntaxError) as error:
+        fault = f'unreadable ({error})'
+    finally:
+        Image.MAX_IMAGE_PIXELS = most
+    if fault is not None:
+        return None, fault
+    try:
+        pixels = cv2.imread(path)
+    except (cv2.error, MemoryError):  # it has limits of its own
+        pixels = None
+    return pixels, UNREADABLE if pixels is None else None
+
+
+def _too_large(width: int, height: int, max_pixels: int) -> str | None:
+    """Why an image of this size is left out; None: it is not."""
+    if width * height <= max_pixels:
+        return None
+    return (
+        f'{width}x{height} px are more than {max_pixels} px; make it smaller, or allow more '
+        'with --max-pixels, where there is memory for it'
+    )
+
+
+def frames_of(source: Source, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
+    """The frames of a video or camera, or the one image of a file; of larger ones, why not."""
     import cv2
 
     path, file, name = source
     camera = is_camera(path)
     if not camera and not _is_video(path):
-        known = Path(path).suffix.lower() in IMAGE_SUFFIXES
-        yield Frame(name, file, cv2.imread(path) if known else None)  # None where it is broken
+        pixels, fault = read_image(path, max_pixels)
+        yield Frame(name, file, pixels, fault=fault)
         return
     capture = cv2.VideoCapture(int(path) if camera else path)
     number = 0
@@ -148,21 +201,27 @@ def frames_of(source: Source) -> Iterator[Frame]:
             if not more:
                 break
             number += 1
-            yield Frame(f'{name}_{number:06d}', file, pixels, number)
+            fault = _too_large(pixels.shape[1], pixels.shape[0], max_pixels)
+            pixels = None if fault is not None else pixels
+            yield Frame(f'{name}_{number:06d}', file, pixels, number, fault)
     finally:  # a limit may end it early
         capture.release()
     if number == 0:
-        yield Frame(name, file, None)
+        yield Frame(name, file, None, fault=UNREADABLE)
 
 
-def batches(sources: Sequence[Source], size: int, limit: int | None) -> Iterator[list[Frame]]:
+def batches(
+    sources: Sequence[Source], size: int, limit: int | None, max_pixels: int = MAX_PIXELS
+) -> Iterator[list[Frame]]:
     """Frames of all sources in batches.
 
     Args:
         sources: of `expand`.
         size: of a batch; the last may be smaller.
         limit: most frames; None: all.
+        max_pixels: of larger images there are no pixels.
     """
-    frames = islice((frame for source in sources for frame in frames_of(source)), limit)
+    found = (frame for source in sources for frame in frames_of(source, max_pixels))
+    frames = islice(found, limit)
     while batch := list(islice(frames, size)):
         yield batch

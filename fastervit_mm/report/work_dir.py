@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from ..errors import FileError
+from ..config.run_folder import CONFIG, read_record
+from ..errors import FileError, reading
 
 Curves = dict[str, list[tuple[float, float]]]  # name -> (step, value), in order
 
@@ -17,6 +19,9 @@ def find_config(work_dir: Path) -> Path:
     Raises:
         FileError: none, or several.
     """
+    named = work_dir / str(read_record(work_dir).get(CONFIG) or '')
+    if named.is_file():
+        return named
     found = sorted(work_dir.glob('*.py'))
     if len(found) != 1:
         raise FileError(
@@ -29,7 +34,7 @@ def find_checkpoint(work_dir: Path) -> Path:
     """The best checkpoint of a run, or else its last.
 
     Raises:
-        FileError: there is none.
+        FileError: there is none, or none where ``last_checkpoint`` says.
     """
     best = sorted(work_dir.glob('best_*.pth'), key=lambda p: p.stat().st_mtime)
     if best:
@@ -37,12 +42,14 @@ def find_checkpoint(work_dir: Path) -> Path:
     last = work_dir / 'last_checkpoint'
     if not last.is_file():
         raise FileError(f'{work_dir} holds no checkpoint; training writes one')
-    named = Path(last.read_text().strip())
-    own = work_dir / named.name  # a folder that was moved or copied has its own
-    path = own if own.is_file() else named
-    if not path.is_file():
-        raise FileError(f'{last} names {named}, which is gone; training writes one')
-    return path
+    with reading(last, 'write the name of a checkpoint into it'):
+        named = Path(last.read_text().strip())
+        own = work_dir / named.name  # a folder that was moved or copied has its own
+        if own.is_file() or named.is_file():
+            return own if own.is_file() else named
+    raise FileError(
+        f'{last} names {named}, which is not there; write the name of a checkpoint into it'
+    )
 
 
 def is_complete(files: Iterable[Path], checkpoint: Path) -> bool:
@@ -51,38 +58,42 @@ def is_complete(files: Iterable[Path], checkpoint: Path) -> bool:
     return all(path.is_file() and path.stat().st_mtime >= made for path in files)
 
 
+def _logged(path: Path) -> list[dict[str, Any]]:
+    """The entries of a log; the last line is left out where a kill tore it.
+
+    Raises:
+        FileError: it is no such log.
+    """
+    with reading(path, 'move it out of the work dir'):
+        lines = path.read_text(encoding='utf-8').splitlines(keepends=True)
+        entries = []
+        for number, line in enumerate(lines, 1):
+            if number == len(lines) and not line.endswith('\n') and not line.endswith('}'):
+                break
+            entry = json.loads(line)
+            if not isinstance(entry, dict):
+                raise ValueError(f'line {number} is no JSON object')
+            entries.append(entry)
+    return entries
+
+
 def read_curves(work_dir: Path) -> Curves:
     """Logged scalars of all parts of a run.
 
     A part that was resumed takes the place of what earlier ones logged from its first step on.
+
+    Raises:
+        FileError: a log is not what mmengine writes.
     """
     curves: Curves = {}
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        for name, points in _read_part(path).items():
-            first = min(step for step, _ in points)
-            kept = [point for point in curves.get(name, []) if point[0] < first]
-            curves[name] = kept + sorted(dict(points).items())
+        part: dict[str, dict[float, float]] = {}
+        for entry in _logged(path):
+            step = entry.pop('step', None)
+            for name, value in entry.items():
+                if isinstance(step, (int, float)) and isinstance(value, (int, float)):
+                    part.setdefault(name, {})[step] = value
+        for name, points in part.items():
+            kept = [point for point in curves.get(name, []) if point[0] < min(points)]
+            curves[name] = kept + sorted(points.items())
     return curves
-
-
-def _read_part(path: Path) -> Curves:
-    """What one start of a run logged, in the order of the file.
-
-    Raises:
-        FileError: a line is none of mmengine's; but for a last one, which a kill may have cut off.
-    """
-    points: Curves = {}
-    *whole, _ = path.read_text(errors='replace').split('\n')
-    for number, line in enumerate(whole, start=1):
-        try:
-            entry = dict(json.loads(line))
-        except (ValueError, TypeError):
-            raise FileError(
-                f'{path}, line {number}: {line!r:.80} is no JSON object; it is no log of '
-                'training: move it away'
-            ) from None
-        step = entry.get('step')
-        for name, value in entry.items():
-            if step is not None and isinstance(value, (int, float)) and name != 'step':
-                points.setdefault(name, []).append((step, value))
-    return points

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +20,8 @@ from ..errors import ArgumentError
 from ..report.results import ImageResult, Results
 from .prepared_data import PreparedData
 
+SCREENS = {'DISPLAY', 'WAYLAND_DISPLAY'}
+
 
 class Task:
     """A kind of prediction; `task_of` tells which one a config is for.
@@ -28,11 +32,13 @@ class Task:
         name: for the command line.
         scope: ``default_scope`` of its configs, the host library.
         labels: what it learns from: `data.folder.OBJECTS` or `LABEL_MAPS`.
+        listed: predictions on new images come in one list.
     """
 
     name: ClassVar[str]
     scope: ClassVar[str]
     labels: ClassVar[str]
+    listed: ClassVar[bool]
 
     # Its data
 
@@ -116,8 +122,12 @@ class Task:
             wait_time: s each is shown.
 
         Raises:
-            ArgumentError: the config has no such hook.
+            ArgumentError: the config has no such hook, or there is no screen or folder.
         """
+        if show and sys.platform == 'linux' and not SCREENS & set(os.environ):
+            raise ArgumentError('--show needs a screen, and there is none; use --show-dir FOLDER')
+        if folder is not None and (not folder or Path(folder).is_file()):
+            raise ArgumentError(f'--show-dir is {folder!r}; it must be a folder, or one to be made')
         hook = cfg.default_hooks.get('visualization')
         if hook is None:
             raise ArgumentError(
@@ -251,15 +261,6 @@ class Task:
             score: objects below it are left out.
 
         Returns:
-            Its entries in the list that `write_list` writes.
-        """
-        raise NotImplementedError
-
-    def write_list(self, out: Path, entries: Sequence[dict[str, Any]]) -> None:
-        """Write what `write` returned for all images, where there is such a list.
-
-        Args:
-            out: folder of all predictions.
-            entries: in the order of the images.
+            Its entries in the list of all predictions; none where the task is not ``listed``.
         """
         raise NotImplementedError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +19,7 @@ from ..report.results import ImageResult, Results
 from .detection_data import DetectionData
 from .detection_results import detection_images, detection_results
 from .kept_detections import PICKLES, read_detections
+from .prepared_data import check_can_be_written
 from .random_truth import random_objects
 
 
@@ -29,6 +29,7 @@ class Detection(DetectionData):
     name: ClassVar[str] = 'detection'
     scope: ClassVar[str] = 'mmdet'
     labels: ClassVar[str] = OBJECTS
+    listed: ClassVar[bool] = True
 
     # Its evaluation
 
@@ -54,6 +55,8 @@ class Detection(DetectionData):
 
     def keep_predictions(self, cfg: Config, path: str) -> Any:
         """A metric that keeps them in the file ``path``: .json, or .pkl for mmdet's own tools."""
+        if path.endswith(('.json', *PICKLES)):
+            check_can_be_written(Path(path))
         if path.endswith('.json'):
             from .keeping_detections import KeepDetections
 
@@ -149,10 +152,6 @@ class Detection(DetectionData):
     ) -> list[dict[str, Any]]:
         """No file of its own: objects go into the list."""
         return coco_results(sample, image, classes, score)
-
-    def write_list(self, out: Path, entries: Sequence[dict[str, Any]]) -> None:
-        """All objects, in ``out/predictions.json``."""
-        (out / 'predictions.json').write_text(json.dumps(entries))
 
 
 def objects_of(sample: Any, score: float) -> Any:

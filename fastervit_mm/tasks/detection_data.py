@@ -30,6 +30,8 @@ from ..errors import ArgumentError
 from .base import Task
 from .prepared_data import PreparedData, check_known, in_order_of, metainfo, write_whole
 
+LARGEST_ID = 2**31  # of a category, as NumPy's arrays hold it
+
 
 class DetectionData(Task):
     """The data part of `detection.Detection`."""
@@ -66,7 +68,8 @@ class DetectionData(Task):
         by_id = category_names(reading.train.content['categories'])
         classes = in_order_of(cfg, by_id)
         parts = [reading.train, reading.val]
-        if classes != by_id:
+        ids = [category['id'] for category in reading.train.content['categories']]
+        if classes != by_id or not all(type(i) is int and abs(i) < LARGEST_ID for i in ids):
             parts = [p._replace(content=_in_classes(p.content, classes)) for p in parts]
         shared = dict(metainfo=metainfo(classes))
         train = _written(parts[0], folder / 'train.json') | shared
@@ -113,6 +116,9 @@ def _dataset_misfit(dataset: dict[str, Any], head_counts: set[int]) -> str | Non
         names = read_category_names(path)
     except ArgumentError:
         return f'{stated} is not in COCO format'
+    with open(path, 'rb') as file:
+        if not file.read(64).lstrip().startswith(b'{'):
+            return f'{stated} begins with a byte order mark, or is not UTF-8'
     if sorted(dataset_classes(dataset) or ()) != sorted(names):
         return f'{stated} has other classes'
     if head_counts - {len(names)}:
@@ -123,7 +129,7 @@ def _dataset_misfit(dataset: dict[str, Any], head_counts: set[int]) -> str | Non
     folder = (dataset.get('data_prefix') or {}).get('img') or ''
     if image is None:
         return f'{stated} names no image'
-    if not Path(dataset['data_root'], folder, image).is_file():
+    if not os.path.isfile(os.path.join(dataset['data_root'], folder, image)):
         return f'{image} of {stated} is not in {folder or "the folder"}'
     return None
 
@@ -131,7 +137,10 @@ def _dataset_misfit(dataset: dict[str, Any], head_counts: set[int]) -> str | Non
 def _first_image(annotation_file: Path) -> str | None:
     """The first file name in a COCO annotation file, which is not parsed for it."""
     found = _search(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")', annotation_file)
-    return None if found is None else json.loads(found)
+    try:
+        return None if found is None else json.loads(found)
+    except ValueError:  # broken: whoever reads the file says so
+        return None
 
 
 def _names_outside(annotation_file: Path) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from PIL import Image
 
 from ..config.data_sets import (
     EVALUATORS,
@@ -17,7 +19,8 @@ from ..config.data_sets import (
     nested_dicts,
 )
 from ..data.layouts import OWN_MARK
-from ..errors import ArgumentError
+from ..data.text import printable
+from ..errors import ArgumentError, writing
 from ..pictures import class_colour
 
 
@@ -40,7 +43,7 @@ class PreparedData(NamedTuple):
 
 def prepared_data_folder(work_dir: Path) -> Path:
     """The folder in ``work_dir`` for what is used of the data, marked as no data of its own."""
-    folder = (work_dir / 'data').absolute()
+    folder = (work_dir / 'data').resolve()
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / OWN_MARK, 'What training uses of a folder of images; not a data set.\n')
     return folder
@@ -51,6 +54,38 @@ def write_whole(path: Path, text: str) -> None:
     part = path.with_name(f'{path.name}.part')
     part.write_text(text)
     part.replace(path)
+
+
+def check_can_be_written(path: Path) -> None:
+    """A file can be written later, after hours of work; its folder is made.
+
+    Raises:
+        FileError: it cannot.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        there = path.exists()
+        with open(path, 'ab'):
+            pass
+        if not there:
+            path.unlink()
+
+
+def save_whole(image: Image.Image, path: Path, **options: Any) -> None:
+    """Write a picture in one step, into a folder that is made where there is none.
+
+    Args:
+        image: to write.
+        path: its suffix names the format.
+        **options: of ``image.save``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'{os.getpid()}.part')  # a longer name than the file's may be too long
+    try:
+        image.save(part, format=Image.registered_extensions()[path.suffix], **options)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def metainfo(classes: tuple[str, ...]) -> dict[str, Any]:
@@ -115,7 +150,7 @@ def check_known(folder: Path, names: Iterable[str], classes: tuple[str, ...]) ->
     Raises:
         ArgumentError: some are not.
     """
-    unknown = [name for name in names if name not in classes]
+    unknown = [printable(name) for name in names if name not in classes]
     if unknown:
         raise ArgumentError(
             f'{folder} has classes that the model does not know: {", ".join(unknown)}; its '

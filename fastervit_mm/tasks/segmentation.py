@@ -12,9 +12,10 @@ from PIL import Image
 from torch import nn
 
 from ..data.folder import LABEL_MAPS
-from ..errors import ArgumentError
+from ..errors import ArgumentError, writing
 from ..pictures import draw_labels
 from ..report.results import ImageResult, Results
+from .prepared_data import save_whole
 from .random_truth import random_label_maps
 from .segmentation_data import SegmentationData
 from .segmentation_results import label_map_files, segmentation_images, segmentation_results
@@ -26,6 +27,7 @@ class Segmentation(SegmentationData):
     name: ClassVar[str] = 'segmentation'
     scope: ClassVar[str] = 'mmseg'
     labels: ClassVar[str] = LABEL_MAPS
+    listed: ClassVar[bool] = False
 
     # Its evaluation
 
@@ -40,6 +42,9 @@ class Segmentation(SegmentationData):
 
     def keep_predictions(self, cfg: Config, path: str) -> None:
         """The evaluator itself keeps label maps, in the folder ``path``."""
+        # in each process: mmseg's metric makes it in the main one alone, which may come too late
+        with writing(f'--out {path}'):
+            Path(path).mkdir(parents=True, exist_ok=True)
         cfg.test_evaluator.update(output_dir=path, keep_results=True)
 
     def evaluate_file(self, cfg: Config, path: str, *, trust: bool = False) -> None:
@@ -103,12 +108,8 @@ class Segmentation(SegmentationData):
     ) -> list[dict[str, Any]]:
         """``out/labels/NAME.png``: the class index of each pixel. Nothing for the list."""
         path = out / 'labels' / f'{name}.png'
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(label_map(sample).astype(np.uint8)).save(path)
+        save_whole(Image.fromarray(label_map(sample).astype(np.uint8)), path)
         return []
-
-    def write_list(self, out: Path, entries: Sequence[dict[str, Any]]) -> None:
-        """There is none: each image has a file of its own."""
 
 
 def label_map(sample: Any) -> np.ndarray:

@@ -13,9 +13,10 @@ from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
 from ..config.data_sets import dataset_classes, datasets, head_class_counts, innermost_dataset
-from ..data.ade import IGNORED, labels_by_stem, read_labels
+from ..data.ade import IGNORED, read_labels
 from ..data.ade_reading import AdePart, AdeReading
-from ..data.layouts import image_files, is_ade20k, read_classes, stem_of
+from ..data.files import by_stem, image_files, stem_of
+from ..data.layouts import is_ade20k, read_classes
 from ..data.reading import Progress, Reading
 from ..errors import ArgumentError
 from .base import Task
@@ -173,7 +174,7 @@ def _holds(path: Path, wanted: Sequence[int]) -> bool:
     """Whether a label map has a pixel of a wanted label; one that cannot be read has none."""
     try:
         labels = read_labels(path)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # the decoders raise whatever a broken file makes of them
         return False
     return labels is not None and bool(np.isin(labels, wanted).any())
 
@@ -242,7 +243,7 @@ def _write_labels(part: AdePart, labels: Sequence[int], first: int, folder: Path
     """
     table = np.full(IGNORED + 1, IGNORED, np.uint8)
     table[first : first + len(labels)] = labels
-    maps = labels_by_stem(part.split)
+    maps = by_stem(part.split.labels)
     for stem in part.stems:
         values = read_labels(maps[stem])
         assert values is not None, f'{maps[stem]} has colours'  # such maps are no usable ones

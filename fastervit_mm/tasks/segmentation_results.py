@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
-from ..data.layouts import stem_of
+from ..data.files import stem_of
 from ..errors import ArgumentError, FileError
 from ..pictures import draw_labels
 from ..report.results import ImageResult, Results

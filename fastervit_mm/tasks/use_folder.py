@@ -9,12 +9,12 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ..config.data_sets import LOADERS
+from ..config.data_sets import LOADERS, innermost_dataset
 from ..data.folder import read_folder
 from ..data.reading import Progress
 from ..errors import FileError
 from ..training.learning_rate import clip_gradients
-from ..training.processes import in_main_process
+from ..training.processes import check_same_everywhere, in_main_process
 from . import task_of
 from .prepared_data import PreparedData, point_to_prepared_data, prepared_data_folder
 
@@ -33,8 +33,8 @@ def train_on(
     """Let ``cfg`` train on ``folder``; lines that say what was found there.
 
     Where its files fit the config, no image is opened and nothing is written. Otherwise the main
-    process reads it and writes the labels that are used, and the others wait for what it found: they
-    read the same work dir.
+    process reads it and writes the labels that are used, and the others wait for what it found. One
+    process of each machine that does not share the work dir does the same there.
 
     Args:
         cfg: changed in place: files, and where these do not fit, classes and class counts too, and
@@ -84,9 +84,16 @@ def _read(cfg: Config, folder: Path, ignore_zero: bool | None, progress: Progres
     """Read all of ``folder``, and write what is used of it."""
     task = task_of(cfg)
     reading = read_folder(folder, task.labels, ignore_zero=ignore_zero, progress=progress)
+    reading.note_small_images(_least_side(cfg))
     reading.stop_on_fatal()
     used = task.training_data(cfg, reading, prepared_data_folder(Path(cfg.work_dir)))
     return used, reading.lines()
+
+
+def _least_side(cfg: Config) -> int:
+    """Side, px, below which ``cfg`` leaves an image out of training."""
+    filters = innermost_dataset(cfg, 'train_dataloader').get('filter_cfg') or {}
+    return filters.get('min_size', 0)
 
 
 def _read_for_evaluation(
@@ -118,7 +125,10 @@ def _found(
     """
     if not folder.is_dir():
         raise FileError(f'--data {folder} is not a folder')
-    return in_main_process(partial(_look, cfg, folder, loaders, ignore_zero, read))
+    look = partial(_look, cfg, folder, loaders, ignore_zero, read)
+    used, lines = in_main_process(look, Path(cfg.work_dir))
+    check_same_everywhere(f'what is used of --data {folder}', (used is not None, lines[1:]))
+    return used, lines
 
 
 def _point(cfg: Config, folder: Path, used: PreparedData | None, loaders: tuple[str, ...]) -> None:

@@ -12,8 +12,10 @@ import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
+from ..compatibility import start_loader
 from ..inference.compiling import compile_backbones
 from ..inference.fusing import fuse
 from ..registry import HOOKS
@@ -64,10 +66,17 @@ class _RestoringIterator:
     def __next__(self) -> Any:
         if self.left == 0:
             # a loader draws a number when it starts: let it, before the states come back
-            getattr(self.batches, '_ensure_iterator', lambda: None)()
+            start_loader(self.batches)
             self.restore()
         self.left -= 1
         return next(self.batches)
+
+
+def is_accumulating(wrapper: Any) -> bool:
+    """Whether gradients of some batches wait for those of others before the next step."""
+    if isinstance(wrapper, OptimWrapperDict) or not isinstance(wrapper, OptimWrapper):
+        return False
+    return wrapper._accumulative_counts > 1 and not wrapper.should_update()
 
 
 def _step_of(runner: Runner) -> int:
@@ -96,6 +105,7 @@ class ResumableCheckpointHook(CheckpointHook):
         self._before_val: dict[str, Any] | None = None
         self._loaded: list[dict[str, Any]] | None = None
         self._gathered: list[dict[str, Any]] | None = None
+        self._gradients: dict[str, Any] = {}  # accumulated when the run was stopped
 
     def before_val(self, runner: Runner) -> None:
         self._before_val = random_states()
@@ -108,6 +118,10 @@ class ResumableCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Take up what the stopped run left: its best checkpoint, and a validation that it did not end."""
         super().before_train(runner)
+        for name, parameter in runner.model.named_parameters() if self._gradients else ():
+            if name in self._gradients:
+                parameter.grad = self._gradients[name].to(parameter)
+        self._gradients = {}
         if '://' not in str(self.out_dir):
             self._own_best()
             if is_main_process():
@@ -153,6 +167,12 @@ class ResumableCheckpointHook(CheckpointHook):
         """Called in the main process alone: a run of one process needs no other's states."""
         if get_world_size() == 1:
             checkpoint['random_states'] = [self._before_val or random_states()]
+            if is_accumulating(runner.optim_wrapper):
+                checkpoint['gradients'] = {
+                    name: parameter.grad
+                    for name, parameter in runner.model.named_parameters()
+                    if parameter.grad is not None
+                }
         elif self._gathered is not None:
             checkpoint['random_states'], self._gathered = self._gathered, None
 
@@ -167,6 +187,10 @@ class ResumableCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         """Saves the epoch's checkpoint once more, too: it names the best one."""
+        if isinstance(runner, Runner):
+            check_finite_weights(runner.model)
+        else:
+            self.last_ckpt = None  # its second saving of the epoch would count one too many
         with whole_checkpoints(runner, self):
             super()._save_best_checkpoint(runner, metrics)
 
@@ -177,6 +201,7 @@ class ResumableCheckpointHook(CheckpointHook):
             As `check_same_run`.
         """
         self._loaded = checkpoint.get('random_states') if runner._resume else None
+        self._gradients = checkpoint.pop('gradients', {}) if runner._resume else {}
         if runner._resume and isinstance(runner, Runner):
             check_same_run(runner, checkpoint)
             follow_schedule(runner, checkpoint)

@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.optim import BaseOptimWrapper
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 
 from ..config.reading import check_checkpoint
-from ..config.run_folder import unused_folder
-from ..errors import ArgumentError, FileError
+from ..config.run_folder import checkpoint_folder, unused_folder
+from ..errors import ArgumentError, FileError, reading
 from ..weights.entrances import check_fits
 from .processes import in_main_process, say
+from .warm_start import note_start, start_file
 from .whole_files import is_whole, newest_whole
 
 # what a parameter scheduler counts; everything else of its state is what it was built with
+LONGEST_PATH = 4096  # characters
 COUNTED = ('last_step', '_global_step', '_last_value', 'verbose')
 
 
@@ -38,7 +41,10 @@ def resume_point(work_dir: Path, resume: str) -> str | None:
     if resume != 'auto':
         return check_checkpoint(resume)
     last = work_dir / 'last_checkpoint'
-    named = last.read_text().strip() if last.is_file() else ''
+    with reading(last, 'remove it: the newest whole checkpoint is taken then'):
+        named = last.read_text().strip() if last.is_file() else ''
+        if '\0' in named or len(named) > LONGEST_PATH:
+            raise ValueError('it names no file')
     if '://' in named:  # no disk of ours
         return named
     stated = Path(named) if named else None
@@ -60,7 +66,7 @@ def resume_point(work_dir: Path, resume: str) -> str | None:
     return None if other is None else str(other)
 
 
-def settle_start(cfg: Config, resume: str | None, fresh: bool) -> str | None:
+def settle_start(cfg: Config, resume: str | None, fresh: bool, warm: bool = False) -> str | None:
     """Where the run is written to, and the checkpoint that it goes on from, or None.
 
     A folder holds one run: another one would mix their curves and replace its checkpoints.
@@ -70,6 +76,7 @@ def settle_start(cfg: Config, resume: str | None, fresh: bool) -> str | None:
             counts where ``resume`` is None.
         resume: as in `resume_point`; None: start.
         fresh: as in `unused_folder`.
+        warm: a run that starts takes weights from another one (`start_from`). Default False.
 
     Raises:
         ArgumentError: the work dir is used by another run.
@@ -80,11 +87,14 @@ def settle_start(cfg: Config, resume: str | None, fresh: bool) -> str | None:
         resume = cfg.get('load_from') or 'auto'
     cfg.resume = False  # a config that says so would also resume where it is tested
     checkpoint = None if resume is None else resume_point(work_dir, resume)
+    own = [folder.resolve() for folder in (work_dir, checkpoint_folder(cfg))]
     goes_on = resume == 'auto' or (
-        checkpoint is not None and Path(checkpoint).resolve().parent == work_dir.resolve()
+        checkpoint is not None and Path(checkpoint).resolve().parent in own
     )
+    if checkpoint is not None and warm:
+        note_start(cfg, start_file(work_dir))  # as when it started
     if not goes_on:
-        cfg.work_dir = str(in_main_process(lambda: unused_folder(work_dir, fresh)))
+        cfg.work_dir = str(in_main_process(lambda: unused_folder(cfg, fresh)))
         if cfg.work_dir != str(work_dir):
             say(f'{work_dir} holds a run already: this one goes to {cfg.work_dir}')
     return checkpoint
@@ -129,7 +139,17 @@ def check_same_run(runner: Runner, checkpoint: dict[str, Any]) -> None:
             'the checkpoint to resume has no state of a training (it is one of weights alone); '
             'start from its weights with --from'
         )
+    loop = runner.train_loop
+    if isinstance(loop, EpochBasedTrainLoop) and meta['iter'] != meta['epoch'] * len(
+        loop.dataloader
+    ):
+        say(
+            f'warning: the checkpoint is of iteration {meta["iter"]}, with {meta["epoch"]} epochs done '
+            f'of {len(loop.dataloader)} iterations now: the run goes on with a whole epoch'
+        )
     check_fits(runner.model, checkpoint.get('state_dict', checkpoint))
+    if not isinstance(runner.optim_wrapper, BaseOptimWrapper):  # resumed without being trained
+        return
     wanted, found = (
         [len(group['params']) for group in state.get('param_groups', ())]
         for state in (runner.optim_wrapper.state_dict(), checkpoint['optimizer'])
@@ -153,39 +173,78 @@ def follow_schedule(runner: Runner, checkpoint: dict[str, Any]) -> None:
         checkpoint: that it resumes; its schedulers, and what they set in the optimizer, are
             changed in place to what they would be after as many steps of the config's schedule.
     """
-    schedulers, states = runner.param_schedulers, checkpoint.get('param_schedulers')
-    if not isinstance(schedulers, list) or not isinstance(states, list):
-        return
-    if any(hasattr(s, 'need_val_args') for s in schedulers):  # they follow metrics, not steps
+    schedulers, states = _flat(runner.param_schedulers), _flat(checkpoint.get('param_schedulers'))
+    saved, fresh = checkpoint['optimizer'], runner.optim_wrapper.state_dict()
+    if not states or any(hasattr(s, 'need_val_args') for s in schedulers):
+        _follow_rate(saved, fresh)  # nothing to step, or what follows metrics
         return
     wanted = [_stated(s.state_dict()) for s in schedulers]
     if wanted == [_stated(state) for state in states]:
         return
-    meta = checkpoint['meta']
+    meta, loop = checkpoint['meta'], runner.train_loop
+    # an epoch may have another length now: the schedule counts by that
+    iterations = meta['iter']
+    if isinstance(loop, EpochBasedTrainLoop) and meta['epoch']:
+        iterations = meta['epoch'] * len(loop.dataloader)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # steps without one of the optimizer: that is the point
-        _replay(schedulers, meta['epoch'], meta['iter'])
-    checkpoint['param_schedulers'] = [copy.deepcopy(s.state_dict()) for s in schedulers]
+        _replay(schedulers, meta['epoch'], iterations)
+    stepped = runner.param_schedulers
+    checkpoint['param_schedulers'] = (
+        {name: [copy.deepcopy(s.state_dict()) for s in some] for name, some in stepped.items()}
+        if isinstance(stepped, dict)
+        else [copy.deepcopy(s.state_dict()) for s in schedulers]
+    )
     keys = {key for s in schedulers for key in (s.param_name, f'initial_{s.param_name}')}
-    saved, stepped = checkpoint['optimizer'], runner.optim_wrapper.state_dict()
     before = _rate(saved)
-    for group, new in zip(_groups(saved), _groups(stepped), strict=True):
+    for group, new in zip(_groups(saved), _groups(runner.optim_wrapper.state_dict()), strict=True):
         group.update({key: new[key] for key in keys if key in new})
+    _say_rate(before, _rate(saved))
+
+
+def _follow_rate(saved: dict[str, Any], fresh: dict[str, Any]) -> None:
+    """Scale the learning rates of a checkpoint by what the config's are over those that it began with.
+
+    Args:
+        saved: state of the optimizer, changed in place.
+        fresh: of one that has not begun.
+    """
+    before = _rate(saved)
+    for group, new in zip(_groups(saved), _groups(fresh), strict=True):
+        began = group.get('initial_lr', group.get('lr'))
+        wanted = new.get('initial_lr', new.get('lr'))
+        if began and wanted is not None and wanted != began:
+            group['lr'] *= wanted / began
+            group['initial_lr'] = wanted
+    if _rate(saved) != before:
+        _say_rate(before, _rate(saved))
+
+
+def _say_rate(before: float, now: float) -> None:
     say(
         'the schedule is another than that of the checkpoint: the learning rate goes on from '
-        f'{_rate(saved):.3g} (the old one was at {before:.3g})'
+        f'{now:.3g} (the old one was at {before:.3g})'
     )
+
+
+def _flat(schedulers: Any) -> list[Any]:
+    """The schedulers (or their states) of a run, which has them by optimizer where it has several."""
+    if isinstance(schedulers, dict):
+        return [one for some in schedulers.values() for one in some]
+    return list(schedulers or ())
 
 
 def _groups(optimizer: dict[str, Any]) -> list[dict[str, Any]]:
     """What schedulers set in the state of an optimizer: its groups, and mmengine's own beside them."""
+    if 'param_groups' not in optimizer:  # one of several
+        return [group for name in sorted(optimizer) for group in _groups(optimizer[name])]
     own = optimizer.get('base_param_settings')
     return optimizer['param_groups'] + ([own] if own else [])
 
 
 def _rate(optimizer: dict[str, Any]) -> float:
     """The highest learning rate in the state of an optimizer."""
-    return max(float(group['lr']) for group in optimizer['param_groups'])
+    return max(float(group['lr']) for group in _groups(optimizer) if 'lr' in group)
 
 
 def _stated(state: dict[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,10 @@ import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
-from ..config.run_folder import FOLDER, RECORD
+from ..compatibility import LINES
+from ..config.run_folder import CONFIG, FOLDER, RECORD
 from ..operators import operators_in_use
 from .whole_files import PART, put_in_place
 
@@ -18,15 +20,7 @@ PACKAGES = (
     'torch',
     'torchvision',
     'timm',
-    'onedl-mmengine',
-    'onedl-mmcv',
-    'onedl-mmdetection',
-    'onedl-mmsegmentation',
-    'mmengine',
-    'mmcv',
-    'mmcv-lite',
-    'mmdet',
-    'mmsegmentation',
+    *(package.name for line in LINES.values() for package in line),
     'numpy',
 )
 
@@ -43,11 +37,17 @@ def versions() -> dict[str, str]:
     return found if operators is None else found | {'operators of mmcv': operators}
 
 
-def write_record(work_dir: Path) -> None:
-    """Write this process's command, its folder and versions into ``work_dir``."""
+def write_record(work_dir: Path, config: str = '') -> None:
+    """Write this process's command, its folder, config and versions into ``work_dir``.
+
+    Args:
+        work_dir: of the run.
+        config: name of the resolved config there. Default: not known.
+    """
     work_dir.mkdir(parents=True, exist_ok=True)
     command = 'python ' + shlex.join(sys.argv)
-    record = {'command': command, FOLDER: str(work_dir.resolve()), 'versions': versions()}
+    record: dict[str, Any] = {'command': command, FOLDER: str(work_dir.resolve())}
+    record |= {CONFIG: config, 'versions': versions()}
     part = work_dir / f'{RECORD}{PART}'
     part.write_text(json.dumps(record, indent=1))
     put_in_place(part, work_dir / RECORD)

@@ -12,9 +12,13 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ..config.data_sets import nested_dicts
+from ..config.host import building
 from ..errors import ArgumentError
-from .processes import has_accelerator, say, start_processes
+from .processes import check_same_everywhere, has_accelerator, say, start_processes
 from .resuming import forget_pretrained
+
+# strategies of a FlexibleRunner that need several processes
+SHARING = ('DDPStrategy', 'FSDPStrategy', 'fastervit_mm.BlockFSDPStrategy')
 
 
 def starts_from_random_weights(cfg: Config) -> bool:
@@ -90,7 +94,29 @@ def fit_to_device(cfg: Config) -> None:
         )
         # the running statistics are averaged after each epoch instead
         cfg.default_hooks.sync_buffers = dict(type='SyncBuffersHook')
-        cfg.env_cfg.dist_cfg = dict(backend='gloo')
+        cfg.env_cfg.dist_cfg = {**(cfg.env_cfg.get('dist_cfg') or {}), 'backend': 'gloo'}
+
+
+def fit_strategy(cfg: Config) -> None:
+    """Let a FlexibleRunner's strategy do with the processes and the device that there are.
+
+    One process trains and tests as any run does: there is nothing to share out. On a CPU mmengine's
+    DDP would take the GPU of its rank.
+
+    Args:
+        cfg: changed in place; strategies other than DDP and FSDP stay.
+    """
+    if cfg.get('runner_type') != 'FlexibleRunner':
+        return
+    kind = (cfg.get('strategy') or {}).get('type')
+    if cfg.get('launcher', 'none') == 'none':
+        if kind in SHARING:
+            say(f'{kind} shares a model out: with one process, it is left out')
+            cfg.pop('runner_type')
+            cfg.pop('strategy')
+    elif kind in (None, 'DDPStrategy') and not has_accelerator():
+        cfg.strategy = {**(cfg.get('strategy') or {}), 'type': 'DDPStrategy'}
+        cfg.strategy['model_wrapper'] = cfg.model_wrapper_cfg
 
 
 class _LeavesConfig:
@@ -103,6 +129,12 @@ class _LeavesConfig:
         self.cfg.dump(Path(self.log_dir, Path(self.cfg.filename or 'config.py').name))
 
 
+def start_of(cfg: Config, resume: str | None) -> tuple[bool, str, int]:
+    """What a run starts from: whether it resumes, and the file's name and bytes ('', 0: none)."""
+    path = Path(resume or cfg.get('load_from') or '')
+    return resume is not None, path.name, path.stat().st_size if path.is_file() else 0
+
+
 def build_runner(cfg: Config, *, resume: str | None = None, tests: bool = False) -> Runner:
     """The Runner of ``cfg``: its own type where it names one, such as FlexibleRunner.
 
@@ -113,13 +145,16 @@ def build_runner(cfg: Config, *, resume: str | None = None, tests: bool = False)
             Default False.
     """
     start_processes(cfg)
+    check_same_everywhere('the checkpoint to start from', start_of(cfg, resume))
     choose_precision(cfg)
     fit_to_device(cfg)
+    fit_strategy(cfg)
     runner_type: Any = cfg.get('runner_type')
     kind: Any = Runner if runner_type is None else RUNNERS.get(runner_type)
     if tests:
         kind = type(kind.__name__, (_LeavesConfig, kind), {})
-    runner = kind.from_cfg(cfg)
+    with building():
+        runner = kind.from_cfg(cfg)
     if resume is not None:  # not by the config: what is written there would resume whatever it runs
         runner._resume, runner._load_from = True, resume
         forget_pretrained(runner.model)

@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 from ..config.host import build_skeleton
 from ..errors import ArgumentError
+from ..weights.download import fetch
 from ..weights.published import network_entries
 from ..weights.safe_loading import load_file
 from .processes import in_main_process
@@ -25,18 +26,29 @@ def start_from(cfg: Config, checkpoint: str, work_dir: Path) -> list[str]:
 
     Args:
         cfg: changed in place.
-        checkpoint: of the same backbone; the rest may have other shapes.
-        work_dir: gets ``data/start.pth``, what fits, written by the main process.
+        checkpoint: path or URL, of the same backbone; the rest may have other shapes.
+        work_dir: gets ``data/start.pth``, what fits, written once on each disk.
 
     Raises:
         ArgumentError: its backbone does not fit.
         FileError: it is no checkpoint.
     """
-    path = work_dir / 'data' / 'start.pth'
-    lines = in_main_process(partial(_write_start, cfg, checkpoint, path))
+    path = start_file(work_dir)
+    file = str(fetch(checkpoint))  # by all processes, which wait for each other there
+    lines = in_main_process(partial(_write_start, cfg, file, path), work_dir)
+    note_start(cfg, path)
+    return lines
+
+
+def start_file(work_dir: Path) -> Path:
+    """Where `start_from` writes what fits."""
+    return (work_dir / 'data' / 'start.pth').resolve()
+
+
+def note_start(cfg: Config, path: Path) -> None:
+    """Let ``cfg`` say that the run started from the weights in ``path``, and no others."""
     cfg.load_from, cfg.resume = str(path), False
     cfg.model.backbone.init_cfg = None
-    return lines
 
 
 def _write_start(cfg: Config, checkpoint: str, path: Path) -> list[str]:

@@ -21,6 +21,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
+from ..compatibility import unsound_loading
 from ..errors import FileError
 from .download import fetch
 from .published import check_finite
@@ -30,8 +31,6 @@ from .safe_loading import TRUST, load_file
 FORCE_SAFE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 # whose names mmengine turns into URLs
 ZOOS = ('modelzoo://', 'torchvision://', 'open-mmlab://', 'openmmlab://', 'mmcls://')
-# safe loading of older ones has known holes (CVE-2025-32434 below 2.6 is one)
-SOUND_TORCH = (2, 10)
 
 
 def load_weights(filename: str, map_location: Any = None, *, classes: Sequence[str] = ()) -> Any:
@@ -47,12 +46,14 @@ def load_weights(filename: str, map_location: Any = None, *, classes: Sequence[s
             would take those of COCO or Cityscapes.
 
     Raises:
-        FileError: no such file, one that safe loading refuses, or weights that are not finite.
+        FileError: no such file, one that is damaged or that safe loading refuses, or weights that
+            are not finite.
     """
     content = load_file(fetch(filename), map_location=map_location)
     meta = content.get('meta', {}) if isinstance(content, dict) else None
     if not isinstance(meta, dict):
         raise FileError(f'checkpoint {filename} is no dict, or its meta is none: not a checkpoint')
+    _check_names(filename, content.get('state_dict', content), meta)
     if not TRUST.get():
         meta = {k: v for k, v in meta.items() if k != 'config'}
     if classes and not (meta.get('dataset_meta') or meta.get('CLASSES')):
@@ -62,6 +63,27 @@ def load_weights(filename: str, map_location: Any = None, *, classes: Sequence[s
     for entries in (content, content.get('state_dict'), content.get('model')):
         check_finite(entries if isinstance(entries, Mapping) else {})
     return content
+
+
+def _check_names(filename: str, weights: Any, meta: Mapping[Any, Any]) -> None:
+    """Entries must have names, and classes too where there are some.
+
+    Args:
+        filename: of the checkpoint.
+        weights: the part that should be a state dict.
+        meta: the part that says what it is.
+
+    Raises:
+        FileError: they have none.
+    """
+    if not isinstance(weights, Mapping) or not all(isinstance(name, str) for name in weights):
+        raise FileError(f'checkpoint {filename} holds no dict of named weights')
+    data = meta.get('dataset_meta')
+    named = dict(data) if isinstance(data, Mapping) else {'classes': data}
+    named |= {'CLASSES': meta.get('CLASSES')}
+    for names in [v for k, v in named.items() if str(k).lower() == 'classes' and v is not None]:
+        if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
+            raise FileError(f'the class names in checkpoint {filename} are no list of names')
 
 
 def check_fits(module: nn.Module, state_dict: Mapping[str, Any]) -> str:
@@ -78,7 +100,7 @@ def check_fits(module: nn.Module, state_dict: Mapping[str, Any]) -> str:
     while is_model_wrapper(inner) or isinstance(inner, BaseTTAModel):
         inner = inner.module
     wanted = inner.state_dict()
-    fitting = {n for n, v in wanted.items() if n in state_dict and state_dict[n].shape == v.shape}
+    fitting = {n for n, v in wanted.items() if getattr(state_dict.get(n), 'shape', None) == v.shape}
     lacking = [n for n in wanted if n not in fitting and 'num_batches_tracked' not in n]
     unknown = [n for n in state_dict if n not in wanted]
     counts = (
@@ -125,8 +147,9 @@ def guarded_loading(
         whole: a checkpoint must hold all of the network. Default False: what fits is loaded.
         classes: as in `load_weights`.
     """
-    if not trust:
-        _warn_of_old_torch()
+    known_holes = None if trust else unsound_loading(torch.__version__)
+    if known_holes is not None:
+        warnings.warn(known_holes, stacklevel=3)
 
     def load_from_safe(filename: str, map_location: Any = None, **_: Any) -> Any:
         return load_weights(filename, map_location, classes=classes)  # mmengine logs our name
@@ -154,13 +177,3 @@ def guarded_loading(
             os.environ.pop(FORCE_SAFE, None)
         else:
             os.environ[FORCE_SAFE] = forced
-
-
-def _warn_of_old_torch() -> None:
-    version = tuple(int(part) for part in torch.__version__.split('+')[0].split('.')[:2])
-    if version < SOUND_TORCH:
-        warnings.warn(
-            f'safe loading of torch {torch.__version__} has known holes: files of strangers need '
-            f'torch {".".join(map(str, SOUND_TORCH))} or newer',
-            stacklevel=3,
-        )

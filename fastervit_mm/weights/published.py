@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from ..variants import NUM_STAGES, VARIANTS, WEIGHTS_URL
 from .download import fetch
 from .safe_loading import load_file
 
+MOST_EXPANDED = 2**28  # numbers of an entry that repeats a few, as an expanded buffer does
 _DERIVED = re.compile(r'\.relative_(bias|coords_table|position_index)$')
 _STORED_TWICE = re.compile(r'\.global_tokenizer\.to_global_feature\.')
 _CLASSIFIER = re.compile(r'^(norm|head)\.')
@@ -48,7 +50,7 @@ def network_entries(checkpoint: Any, prefix: str | None = None) -> dict[str, Ten
     entries = {
         name.removeprefix('module.'): value
         for name, value in checkpoint.items()
-        if isinstance(value, Tensor)
+        if isinstance(value, Tensor) and isinstance(name, str)
     }
     if prefix is None:
         whole_model = not any(name.startswith('patch_embed.') for name in entries)
@@ -71,10 +73,16 @@ def check_finite(entries: Mapping[str, Any]) -> None:
     """Weights that are no numbers give results that are none.
 
     Raises:
-        FileError: an entry holds NaN or infinity.
+        FileError: an entry holds NaN or infinity, or states more numbers than it holds.
     """
     for name, value in entries.items():
-        if not isinstance(value, Tensor) or not value.is_floating_point() or value.is_meta:
+        if not isinstance(value, Tensor) or value.is_meta:
+            continue
+        if value.layout != torch.strided or value.is_nested:
+            raise FileError(f'the checkpoint holds {name} as a tensor that is not dense')
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            value = _held(name, value)
+        if not value.is_floating_point():
             continue
         numbers = value.float() if value.element_size() == 1 else value  # 8 bits cannot be asked
         if not numbers.isfinite().all():
@@ -82,6 +90,21 @@ def check_finite(entries: Mapping[str, Any]) -> None:
                 f'the checkpoint holds values in {name} that are not finite: the training that wrote it '
                 'had failed; use an earlier checkpoint'
             )
+
+
+def _held(name: str, value: Tensor) -> Tensor:
+    """The numbers that an expanded tensor holds, each once.
+
+    Raises:
+        FileError: it states so many that its file is no checkpoint.
+    """
+    if value.numel() > MOST_EXPANDED:
+        raise FileError(
+            f'the checkpoint states {value.numel()} numbers for {name}, and holds fewer: '
+            'it was not written by a training'
+        )
+    count = value.untyped_storage().nbytes() // value.element_size()
+    return value.as_strided((count,), (1,), 0)
 
 
 def is_stored_twice(name: str) -> bool:

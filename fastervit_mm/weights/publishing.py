@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import FileError
 from .download import sha256_of
 from .published import network_entries
 from .safe_loading import CLASSES_KEY, SAFETENSORS, load_file
@@ -32,6 +33,7 @@ def publish(checkpoint: str, out: Path) -> tuple[Path, tuple[str, ...]]:
     Raises:
         FileError: the checkpoint cannot be loaded safely, or holds no weights.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     content = load_file(checkpoint)
@@ -43,7 +45,11 @@ def publish(checkpoint: str, out: Path) -> tuple[Path, tuple[str, ...]]:
     names = class_names(content)
     stem = out.name.removesuffix('.pth').removesuffix(SAFETENSORS)
     part = out.with_name(f'{stem}{SAFETENSORS}.part')
-    save_file(entries, part, metadata={'format': 'pt', CLASSES_KEY: json.dumps(names)})
+    try:
+        save_file(entries, part, metadata={'format': 'pt', CLASSES_KEY: json.dumps(names)})
+    except SafetensorError as error:  # its own, also where the disk is full
+        part.unlink(missing_ok=True)
+        raise FileError(f'{part} cannot be written ({error}); name another place') from None
     digest = sha256_of(part)[:HASH_LENGTH]
     path = out.with_name(f'{stem}-{digest}{SAFETENSORS}')
     part.replace(path)

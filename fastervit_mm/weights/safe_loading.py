@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -128,24 +129,30 @@ def latin1(text: Any, encoding: Any) -> bytes:
     return text.encode('latin1')
 
 
-def with_arrays(value: Any) -> Any:
+def with_arrays(value: Any, seen: dict[int, Any] | None = None) -> Any:
     """What was loaded, with arrays of numpy's where `PlainArray` stands for them.
 
     Args:
         value: changed in place where it can be.
+        seen: by their id, objects and what became of them: a few that hold each other many times
+            would take for ever.
     """
+    seen = {} if seen is None else seen
     if isinstance(value, PlainArray):
         return value.value
+    if id(value) in seen:
+        return seen[id(value)]
+    seen[id(value)] = value
     if isinstance(value, dict):
         for key in value:
-            value[key] = with_arrays(value[key])
+            value[key] = with_arrays(value[key], seen)
     elif isinstance(value, list):
-        value[:] = map(with_arrays, value)
+        value[:] = [with_arrays(item, seen) for item in value]
     elif type(value) is tuple:
-        return tuple(map(with_arrays, value))
+        seen[id(value)] = tuple(with_arrays(item, seen) for item in value)
     elif type(value).__name__ in ('Namespace', 'HistoryBuffer'):
-        with_arrays(vars(value))
-    return value
+        with_arrays(vars(value), seen)
+    return seen[id(value)]
 
 
 def harmless_classes() -> list[Any]:
@@ -165,6 +172,7 @@ def harmless_classes() -> list[Any]:
     ]
     functions.append(_under_name(_history_attribute, 'builtins', 'getattr'))
     functions.append(_under_name(no_bytes, 'builtins', 'bytes'))
+    functions.append(_under_name(latin1, '_codecs', 'encode'))  # torch 2.5 and newer know it
     return [argparse.Namespace, HistoryBuffer, PlainDtype, PlainArray, *functions]
 
 
@@ -193,8 +201,39 @@ def _read_safetensors(path: str | os.PathLike) -> dict[str, Any]:
         metadata = file.metadata() or {}
     meta = {}
     if CLASSES_KEY in metadata:
-        meta['dataset_meta'] = dict(classes=tuple(json.loads(metadata[CLASSES_KEY])))
+        names = json.loads(metadata[CLASSES_KEY])
+        if not isinstance(names, list):
+            raise ValueError(f'its class names are a {type(names).__name__}, not a list')
+        meta['dataset_meta'] = dict(classes=tuple(names))
     return dict(state_dict=tensors, meta=meta)
+
+
+def check_archive(path: str | os.PathLike) -> None:
+    """The records of PyTorch's archive must be what was written: ``torch.load`` does not look.
+
+    Files of PyTorch before 1.6 are none, and have no checksums.
+
+    Args:
+        path: of a checkpoint.
+
+    Raises:
+        ValueError: a record is damaged, or larger than the file.
+    """
+    with open(path, 'rb') as file:
+        if file.read(4) != b'PK\x03\x04':
+            return
+    with zipfile.ZipFile(path) as archive:
+        records = archive.infolist()
+        if any(record.compress_type != zipfile.ZIP_STORED for record in records):
+            raise ValueError('it holds compressed records, which PyTorch does not write')
+        if sum(record.file_size for record in records) > os.path.getsize(path):
+            raise ValueError('its records are larger than the file')
+        # torch.serialization.set_crc32_options can leave checksums out
+        damaged = archive.testzip() if any(record.CRC for record in records) else None
+    if damaged is not None:
+        raise ValueError(
+            f'its record {damaged} is damaged (another checksum than it was written with)'
+        )
 
 
 def load_file(path: str | os.PathLike, map_location: Any = 'cpu') -> Any:
@@ -205,13 +244,14 @@ def load_file(path: str | os.PathLike, map_location: Any = 'cpu') -> Any:
         map_location: as `torch.load` takes it. Default 'cpu'.
 
     Raises:
-        FileError: no such file, not a checkpoint, or one that safe loading refuses.
+        FileError: no such file, not a checkpoint, a damaged one, or one that safe loading refuses.
     """
     if not Path(path).is_file():
         raise FileError(f'checkpoint {path} does not exist')
     try:
         if Path(path).suffix == SAFETENSORS:
             return _read_safetensors(path)
+        check_archive(path)
         if TRUST.get():
             return torch.load(path, map_location=map_location, weights_only=False)
         with allowed(harmless_classes()):

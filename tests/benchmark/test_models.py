@@ -119,7 +119,7 @@ def test_no_weights_of_timms_are_downloaded(monkeypatch):
 
     def watched(name, **options):
         asked.append(options.get('pretrained', False))
-        return create('test_convnext', **options)
+        return create('convnext_atto', **options)
 
     monkeypatch.setattr(timm, 'create_model', watched)
     model = load_model(parse_subject(CONVNEXT, 'backbone'), INFER)

@@ -144,13 +144,13 @@ CATEGORIES = [dict(id=1, name='cat'), dict(id=2, name='dog "x" ]')]
 @pytest.fixture
 def parses(monkeypatch):
     """How often a whole annotation file is parsed."""
-    count, load = [], json.load
+    count, parse = [], json.loads
 
-    def counted(file):
+    def counted(text):
         count.append(1)
-        return load(file)
+        return parse(text)
 
-    monkeypatch.setattr(json, 'load', counted)
+    monkeypatch.setattr(json, 'loads', counted)
     return count
 
 

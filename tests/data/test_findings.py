@@ -54,6 +54,10 @@ box that is not four numbers
 box of no size
 box outside its image
 polygon of fewer than three points
+polygon far outside its image
+run-length mask that does not fit its image
+annotation marked ignore
+image more than 100 times as long as wide
 annotation of an unknown image
 annotation of an unknown category
 image without label map
@@ -68,6 +72,13 @@ def test_what_is_left_out_and_what_stops():
     assert {k for k, v in REMEDIES.items() if v == 'left out'} == set(LEFT_OUT.strip().splitlines())
     assert {k for k, v in REMEDIES.items() if v == 'stops'} == set(STOPS.split(', '))
     assert {k: v for k, v in REMEDIES.items() if v not in ('left out', 'stops')} == {
+        'image too small to train on': 'kept out of training by filter_cfg.min_size of the config',
+        'file that is not read as an image': 'left out: convert it to PNG or JPEG, or take it away',
+        'file name that a list cannot hold': (
+            'left out: no blank at its ends, no line break; rename it'
+        ),
+        'image one pixel wide or high': ('left out: mmseg reads its label map as a row of numbers'),
+        'image of the same name as another': 'left out: give each a name of its own',
         'image without annotations': 'kept out of training by the config unless it asks for them',
         'size differs from the annotations': "the image's own size is used",
         'grey image': 'read as colour',

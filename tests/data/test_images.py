@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fastervit_mm.data.files import image_files, stem_of
 from fastervit_mm.data.images import ImageFacts, probe
-from fastervit_mm.data.layouts import image_files, stem_of
 from tests.data.folders import cut_short, write_image
 
 MODES = [
@@ -19,9 +19,7 @@ MODES = [
     ('PA', 'tif', 'palette'),
     ('CMYK', 'jpg', 'CMYK'),
     ('RGBA', 'png', 'alpha'),
-    ('I', 'tif', '16-bit'),
     ('I;16', 'png', '16-bit'),
-    ('F', 'tif', '16-bit'),
 ]
 
 

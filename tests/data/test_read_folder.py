@@ -5,6 +5,7 @@ import pytest
 from fastervit_mm.data.ade_reading import AdeReading
 from fastervit_mm.data.coco_reading import CocoReading
 from fastervit_mm.data.folder import LABEL_MAPS, OBJECTS, read_folder, read_for_evaluation
+from fastervit_mm.data.hold_out import hold_out
 from fastervit_mm.errors import ArgumentError, FileError
 from tests.tasks.folders import coco_content, write_ade, write_coco, write_image
 
@@ -40,13 +41,12 @@ def test_labels_that_are_not_there(tmp_path):
 def test_what_is_held_out_is_in_the_reading(both):
     coco, ade = read_folder(both, OBJECTS), read_folder(both, LABEL_MAPS)
     parts = [{i['file_name'] for i in p.content['images']} for p in (coco.train, coco.val)]
-    assert [len(p) for p in parts] == [4, 1] and not parts[0] & parts[1]
-    assert [len(p.stems) for p in (ade.train, ade.val)] == [4, 1]
-    assert not {*ade.train.stems} & {*ade.val.stems}
-    for reading in (coco, ade):
+    assert parts[1] == hold_out(parts[0] | parts[1]) and not parts[0] & parts[1]
+    assert {*ade.val.stems} == hold_out(ade.train.stems + ade.val.stems) - {*ade.train.stems}
+    for reading, held in ((coco, parts[1]), (ade, ade.val.stems)):
         assert reading.lines()[:2] == [
             'training: 5 images',
-            '  training: 1 of them held out: there is no validation split',
+            f'  training: {len(held)} of them held out: there is no validation split',
         ]
         reading.stop_on_fatal()
 
@@ -104,7 +104,7 @@ def test_what_is_evaluated_is_said(tmp_path):
     held_out = read_folder(tmp_path).val
     assert reading.val.content['images'] == held_out.content['images']
     assert reading.findings[0].notes == [
-        'evaluation: 2 of the images of train.json, the share that training holds out'
+        'evaluation: 1 of the images of train.json, the share that training holds out'
     ]
     (tmp_path / 'train.json').rename(tmp_path / 'all.json')
     reading = read_for_evaluation(tmp_path, OBJECTS)

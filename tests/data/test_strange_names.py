@@ -8,6 +8,7 @@ from PIL import Image
 from fastervit_mm.data.folder import OBJECTS, read_folder
 from fastervit_mm.data.layouts import leads_out
 from fastervit_mm.errors import ArgumentError
+from fastervit_mm.tasks.prepared_data import check_known
 from tests.helpers import call_tool
 from tests.tasks.folders import coco_content, write_coco2017
 
@@ -107,3 +108,17 @@ def test_a_class_name_that_a_config_would_replace_stops(tmp_path):
         ArgumentError, match=r"^the class name '\{\{\$HOME:x\}\}' holds \{\{, which"
     ):
         reading.stop_on_fatal()
+
+
+def test_errors_that_name_classes_are_one_line(tmp_path):
+    """Names of several lines, with colours for a terminal."""
+    names, others = ('dog\n\x1b[31m', 'b'), ('cat\nmouse', 'b')
+    reading = read_folder(folder_of(tmp_path / 'data', names, of_val=others), OBJECTS)
+    (reason,) = reading.fatal
+    assert r'(cat\nmouse, dog\n\x1b[31m)' in reason and len(reason.splitlines()) == 1
+    assert r'classes: dog\n\x1b[31m, b, cat\nmouse' in reading.lines()[-1]
+    with pytest.raises(
+        ArgumentError, match=r'does not know: dog\\n\\x1b\[31m; its 1 classes'
+    ) as caught:
+        check_known(tmp_path, names, ('b',))
+    assert len(str(caught.value).splitlines()) == 1

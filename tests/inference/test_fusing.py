@@ -1,6 +1,8 @@
 """A fused backbone gives the same maps, alone and inside a detector, and cannot be trained."""
 
 import copy
+import gc
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -42,6 +44,42 @@ def test_fused_maps_are_the_same(changes, size):
             assert (a - b).abs().max() <= 1e-4 * a.std()
     inner = [fused.patch_embed, *(block for level in fused.levels for block in level.blocks)]
     assert not any(isinstance(m, nn.BatchNorm2d) for part in inner for m in part.modules())
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_a_state_and_a_copy_taken_before_stay_as_they_were(dtype):
+    plain = trained(arch=dict(layer_scale=0.3, do_propagation=True)).to(dtype)
+    copied, sharing = copy.deepcopy(plain), copy.deepcopy(plain)
+    state, kept = plain.state_dict(), plain.state_dict(keep_vars=True)
+    sharing.load_state_dict(state, assign=True)  # another model on the very same tensors
+    before = {name: tensor.clone() for name, tensor in state.items()}
+    image = torch.randn(1, 3, 70, 90, dtype=dtype)
+    with torch.no_grad():
+        maps = plain(image)
+        fuse(plain)
+        for same in (state, kept, copied.state_dict(), sharing.state_dict()):
+            assert not [name for name in before if not torch.equal(same[name], before[name])]
+        for unfused in (copied, sharing):
+            assert all(map(torch.equal, unfused(image), maps))
+        for a, b in zip(plain(image), maps, strict=True):
+            assert (a - b).abs().max() <= (1e-4 if dtype == torch.float32 else 0.2) * b.std()
+
+
+def test_fusing_keeps_no_second_copy_of_the_weights():
+    model = trained(arch=dict(layer_scale=0.3))
+
+    def held() -> int:
+        tensors = [*model.parameters(), *model.buffers()]
+        return sum({t.data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+
+    # what is folded is computed anew: convolutions before a BatchNorm, layers before a scale
+    ends = ('conv_down.0.weight', 'conv1.weight', 'conv2.weight', 'proj.weight', 'fc2.weight')
+    old = [weakref.ref(p) for n, p in model.named_parameters() if n.endswith(ends)]
+    before = held()
+    fuse(model)
+    gc.collect()
+    assert len(old) == 17 and not any(ref() is not None for ref in old)
+    assert held() < 1.05 * before
 
 
 def test_it_says_what_it_fused(monkeypatch):

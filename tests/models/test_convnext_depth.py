@@ -3,7 +3,6 @@
 import re
 
 import pytest
-import timm
 import torch
 from mmdet.engine.optimizers.layer_decay_optimizer_constructor import (
     get_layer_id_for_convnext,
@@ -29,7 +28,7 @@ def in_mmdet(name: str) -> str:
 @pytest.mark.parametrize('size', LAYERS)
 def test_depths_are_mmdets(size):
     with torch.device('meta'):
-        network = timm.create_model(size, features_only=True)
+        network = TimmFeatures(size, pretrained=False).network
     depths = [len(network[f'stages_{i}'].blocks) for i in range(4)]
     names = [*(n for n, _ in network.named_parameters()), 'norms.0.weight', 'neck.conv.weight']
     assert len({layer_depth(n, depths)[0] for n in names}) == LAYERS[size] + 2

@@ -13,7 +13,7 @@ from fastervit_mm.models.timm_features import TimmFeatures
 from fastervit_mm.registry import MODELS
 from tests.logged import logged
 
-NAME = 'test_convnext'  # 0.2 million parameters; channels 24, 32, 48, 64
+NAME = 'convnext_atto'  # 3.4 million parameters; channels 40, 80, 160, 320
 
 
 def build(**changes) -> TimmFeatures:
@@ -36,7 +36,7 @@ def test_the_defaults_are_as_documented():
 @pytest.mark.parametrize('out_indices', [(0, 1, 2, 3), (1, 3), [2]])
 def test_maps_are_those_of_timms_network(out_indices):
     model = build(out_indices=out_indices).eval()
-    channels = tuple({0: 24, 1: 32, 2: 48, 3: 64}[i] for i in out_indices)
+    channels = tuple({0: 40, 1: 80, 2: 160, 3: 320}[i] for i in out_indices)
     assert model.out_channels == channels
     assert model.out_strides == tuple({0: 4, 1: 8, 2: 16, 3: 32}[i] for i in out_indices)
     theirs = timm.create_model(NAME, features_only=True, out_indices=(0, 1, 2, 3)).eval()
@@ -51,10 +51,19 @@ def test_maps_are_those_of_timms_network(out_indices):
         assert torch.allclose(ours, by_hand, atol=1e-4)
 
 
+def test_a_network_without_memory_has_its_names_and_shapes():
+    """Every timm builds it so, whether or not it computes on what it builds."""
+    with torch.device('meta'):
+        skeleton = build(drop_path_rate=0.2)
+    assert all(p.is_meta for p in skeleton.parameters())
+    shapes = {name: value.shape for name, value in skeleton.state_dict().items()}
+    assert shapes == {name: value.shape for name, value in build().state_dict().items()}
+
+
 def test_norms_can_be_left_out():
     with_norms, without = build(), build(out_norm=False)
     assert [type(m) for m in with_norms.norms] == [LayerNorm2d] * 4
-    assert [m.weight.numel() for m in with_norms.norms] == [24, 32, 48, 64]
+    assert [m.weight.numel() for m in with_norms.norms] == [40, 80, 160, 320]
     assert [type(m) for m in without.norms] == [nn.Identity] * 4
     x = torch.randn(1, 3, 64, 64)
     without.eval()

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fastervit_mm import FasterViT
-from fastervit_mm.network.convolution import add_branch
+from fastervit_mm.network.convolution import ReluInPlace, add_branch
 from fastervit_mm.network.hierarchical_attention import (
     Attention,
     HATBlock,
@@ -150,12 +150,27 @@ def test_hidden_widths_follow_the_ratio(block, ratio, hidden):
 
 
 def test_a_branch_is_added_in_its_own_memory_only_where_nobody_needs_it():
-    x, branch = torch.ones(3), torch.tensor([1.0, 2.0, 3.0])
-    added = add_branch(x, branch)
+    x, branch, block = torch.ones(3), torch.tensor([1.0, 2.0, 3.0]), nn.Sequential(nn.ReLU())
+    added = add_branch(x, branch, block)
     assert added.tolist() == [2, 3, 4] and branch.tolist() == [1, 2, 3]
     with torch.no_grad():
-        mixed = add_branch(x, branch.bfloat16())
+        mixed = add_branch(x, branch.bfloat16(), block)
         assert mixed.dtype == torch.float32 and mixed.tolist() == [2, 3, 4]
-        added = add_branch(x, branch)
+        hook = block[0].register_forward_hook(lambda *_: None)
+        assert add_branch(x, branch, block).tolist() == [2, 3, 4]
+        assert branch.tolist() == [1, 2, 3]
+        hook.remove()
+        added = add_branch(x, branch, block)
         assert added.tolist() == [2, 3, 4] and added.data_ptr() == branch.data_ptr()
     assert x.tolist() == [1, 1, 1]
+
+
+def test_relus_of_the_stem_are_in_place_only_where_nobody_needs_what_was_before():
+    layers = ReluInPlace(nn.Identity(), nn.ReLU())
+    x = torch.tensor([-1.0, 2.0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layers[1], 'forward', None)  # is not called
+        assert layers(x).data_ptr() == x.data_ptr() and x.tolist() == [0, 2]
+    x = torch.tensor([-1.0, 2.0])
+    layers[0].register_forward_hook(lambda *_: None)
+    assert layers(x).tolist() == [0, 2] and x.tolist() == [-1, 2]

@@ -1,7 +1,9 @@
 """What the inputs of tools/predict.py name: files, folders, globs, videos, cameras; their frames."""
 
 import os
+import zlib
 from itertools import islice
+from struct import pack
 
 import cv2
 import numpy as np
@@ -10,6 +12,7 @@ from PIL import Image
 
 from fastervit_mm.errors import FileError
 from fastervit_mm.prediction import Source, batches, expand, frames_of, is_camera
+from fastervit_mm.prediction.sources import UNREADABLE, read_image
 
 RED = (255, 0, 0)
 
@@ -147,7 +150,59 @@ def test_broken_files_and_other_kinds_are_frames_without_pixels(here):
     (here / 'broken.MP4').write_bytes(b'no video')
     Image.new('RGB', (5, 3)).save(here / 'picture.dat', 'PNG')
     for name in ('broken.jpg', 'broken.MP4', 'picture.dat'):
-        assert list(frames_of(Source(name, f'in/{name}', 'n'))) == [('n', f'in/{name}', None, None)]
+        (frame,) = frames_of(Source(name, f'in/{name}', 'n'))
+        assert frame == ('n', f'in/{name}', None, None, UNREADABLE)
+
+
+def png_of(width, height):
+    """A PNG that states a size, with few pixels in it."""
+
+    def chunk(kind, content):
+        return pack('>I', len(content)) + kind + content + pack('>I', zlib.crc32(kind + content))
+
+    header = pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
+    return (
+        b'\x89PNG\r\n\x1a\n'
+        + chunk(b'IHDR', header)
+        + chunk(b'IDAT', zlib.compress(bytes(99)))
+        + chunk(b'IEND', b'')
+    )
+
+
+@pytest.mark.parametrize('width, height', [(40000, 40000), (20000, 20000), (2**26 + 1, 1)])
+def test_monstrous_images_are_told_by_their_header(width, height, here, monkeypatch):
+    (here / 'a.png').write_bytes(png_of(width, height))
+    before = Image.MAX_IMAGE_PIXELS
+    monkeypatch.setattr(cv2, 'imread', None)
+    pixels, fault = read_image('a.png')
+    assert pixels is None and fault.startswith(f'{width}x{height} px are more than {2**26} px; ')
+    assert '--max-pixels' in fault and before == Image.MAX_IMAGE_PIXELS
+
+
+def test_the_limit_is_the_users(here):
+    Image.new('RGB', (6, 4)).save('a.png')
+    assert read_image('a.png', 24)[0].shape == (4, 6, 3)
+    assert read_image('a.png', 23)[1].startswith('6x4 px are more than 23 px')
+    (here / 'b.png').write_bytes(png_of(40000, 40000))
+    assert read_image('b.png', 2**40) == (None, UNREADABLE)  # OpenCV's limit is 2**30
+
+
+def test_large_frames_of_a_video(here, camera, monkeypatch):
+    monkeypatch.setattr(Camera, 'count', 1)
+    (frame,) = frames_of(Source('clip.mp4', 'clip.mp4', 'clip'), max_pixels=3)
+    assert (frame.pixels, frame.number) == (None, 1) and frame.fault.startswith('2x2 px are more')
+
+
+@pytest.mark.parametrize('options', [{}, dict(progressive=True)])
+@pytest.mark.parametrize('share', [0.3, 0.98])
+def test_half_a_jpeg_is_no_image(options, share, here):
+    """OpenCV makes the rest grey."""
+    Image.effect_noise((300, 200), 60).save('a.jpg', **options)
+    content = (here / 'a.jpg').read_bytes()
+    assert read_image('a.jpg')[0].shape == (200, 300, 3)
+    (here / 'a.jpg').write_bytes(content[: int(len(content) * share)])
+    pixels, fault = read_image('a.jpg')
+    assert pixels is None and 'truncated' in fault and '\n' not in fault
 
 
 def test_a_videos_frames_are_numbered_from_one(here):

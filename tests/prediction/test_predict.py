@@ -16,6 +16,7 @@ from pycocotools.cocoeval import COCOeval
 from fastervit_mm.data.drawn_shapes import CLASSES
 from fastervit_mm.errors import ArgumentError
 from fastervit_mm.prediction import Frame, Source, expand, image_entry, predict
+from fastervit_mm.prediction.sources import UNREADABLE
 from fastervit_mm.tasks import TASKS
 from fastervit_mm.tasks.detection import coco_results
 from fastervit_mm.tasks.segmentation import label_map
@@ -145,7 +146,7 @@ def four(tmp_path):
 
 def test_broken_files_are_skipped_and_not_counted(four, tmp_path):
     predictor = Told([objects([[0, 0, 2, 2]], [0.9], [0])] * 3, ('a',))
-    assert predict(predictor, four, tmp_path / 'out', batch=2) == (3, ['1.png'])
+    assert predict(predictor, four, tmp_path / 'out', batch=2) == (3, [('1.png', UNREADABLE)])
     assert predictor.asked == [[(8, 10)], [(8, 12), (8, 13)]]
     results = json.loads((tmp_path / 'out/predictions.json').read_text())
     assert [(r['image_id'], r['file_name']) for r in results] == [
@@ -164,7 +165,7 @@ def test_broken_files_are_skipped_and_not_counted(four, tmp_path):
 
 def test_a_batch_of_broken_files_asks_nothing(four, tmp_path):
     predictor = Told([objects([], [], [])] * 3, ('a',))
-    assert predict(predictor, four, tmp_path, batch=1, limit=3) == (2, ['1.png'])
+    assert predict(predictor, four, tmp_path, batch=1, limit=3) == (2, [('1.png', UNREADABLE)])
     assert predictor.asked == [[(8, 10)], [(8, 12)]]
 
 
@@ -225,7 +226,7 @@ def test_no_output_overwrites_another(segments, tmp_path):
     ]
     out = tmp_path / 'out'
     predictor = Told(samples, 'abcd', segments=segments)
-    assert predict(predictor, sources, out) == (4, ['broken.jpg'])
+    assert predict(predictor, sources, out) == (4, [('broken.jpg', UNREADABLE)])
     labels = {'a/1': 0, 'b/1.bmp': 1, 'b/1.png': 2, '2': 3}
     for kind, suffix in [('pictures', 'jpg')] + [('labels', 'png')] * segments:
         found = {str(p.relative_to(out / kind)) for p in (out / kind).rglob(f'*.{suffix}')}
@@ -259,15 +260,18 @@ def test_a_videos_objects_have_images_of_their_own(tmp_path):
 def test_a_predictor_that_forgets_an_image_is_an_error(four, tmp_path):
     predictor = Told([], ('a',))
     predictor.__class__ = type('Forgetful', (Told,), {'__call__': lambda self, images: []})
-    with pytest.raises(ValueError, match='zip'):
+    with pytest.raises(RuntimeError, match='^0 predictions on 1 images$'):
         predict(predictor, four[:1], tmp_path)
 
 
-@pytest.mark.parametrize('option', ['batch', 'limit'])
+@pytest.mark.parametrize('option', ['batch', 'limit', 'max_pixels'])
 def test_numbers_below_one_are_errors(option, four, tmp_path):
-    with pytest.raises(ArgumentError, match=f'^--{option} is 0; it must be at least 1$'):
+    with pytest.raises(
+        ArgumentError, match=f'^--{option} is 0; it must be at least 1$'.replace('_', '-')
+    ):
         predict(Told([], ()), four, tmp_path, **{option: 0})
-    predict(Told([objects([], [], [])] * 4, ()), four[:1], tmp_path, **{option: 1})
+    found = predict(Told([objects([], [], [])] * 4, ()), four[:1], tmp_path, **{option: 1})
+    assert found.done == (option != 'max_pixels')
 
 
 def test_progress_counts_every_image(four, tmp_path, monkeypatch):

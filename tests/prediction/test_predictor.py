@@ -41,7 +41,7 @@ def make(tmp_path, monkeypatch):
     weights.touch()
 
     def maker(scope, device='auto'):
-        config.write_text(f'default_scope = {scope!r}\nmark = 3\n')
+        config.write_text(f'default_scope = {scope!r}\nmodel = dict(type=0)\nmark = 3\n')
         for module, name in ((mmdet.apis, 'DetInferencer'), (mmseg.apis, 'MMSegInferencer')):
             kind = Inferencer if module.__name__.startswith(scope) else other
             monkeypatch.setattr(module, name, kind)

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from fastervit_mm.config.run_folder import read_record
 from fastervit_mm.errors import FileError
 from fastervit_mm.report.run_page import curve_figures
 from fastervit_mm.report.work_dir import find_checkpoint, find_config, is_complete, read_curves
@@ -125,3 +126,47 @@ def test_curves_are_drawn_in_three_figures(figures):
 def test_groups_without_curves_are_left_out():
     page = curve_figures({'lr': [(1, 0.1), (2, 0.2)]})
     assert [p.caption for p in pictures(page)] == ['learning rate']
+
+
+@pytest.mark.parametrize(
+    'content',
+    [b'hello\n', b'[1]\n', b'3\n', b'\xff\xfe\n', b'{"loss": 1.\n{"loss": 1, "step": 1}\n', None],
+)
+def test_logs_that_are_none(content, tmp_path):
+    path = tmp_path / '1/vis_data/scalars.json'
+    if content is None:
+        path.mkdir(parents=True)
+    else:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+    with pytest.raises(FileError, match=r'scalars\.json cannot be read \(.*\); move it out'):
+        read_curves(tmp_path)
+
+
+def test_the_line_that_a_kill_tore(tmp_path):
+    path = log(tmp_path, '1', dict(step=1, loss=2.0)) or tmp_path / '1/vis_data/scalars.json'
+    path.write_text(path.read_text().rstrip('\n') + '\n{"step": 2, "lo')
+    assert read_curves(tmp_path) == {'loss': [(1, 2.0)]}
+
+
+def test_steps_that_are_no_numbers(tmp_path):
+    log(tmp_path, '1', dict(step=[1], loss=2.0), dict(step='x', loss=1), dict(step=3, loss=1.0))
+    assert read_curves(tmp_path) == {'loss': [(3, 1.0)]}
+
+
+@pytest.mark.parametrize(
+    'content', [b'nowhere/x.pth', b'', b'\xff\xfe', b'x' * 5000, b's3://a/b.pth']
+)
+def test_a_last_checkpoint_that_names_nothing(content, tmp_path):
+    (tmp_path / 'last_checkpoint').write_bytes(content)
+    with pytest.raises(
+        FileError, match='last_checkpoint (names|cannot be read).*write the name of'
+    ):
+        find_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize('content', [b'{"a', b'[1]', b'null', b'\xff', b'{"versions": [1]}'])
+def test_records_that_are_none(content, tmp_path):
+    (tmp_path / 'run.json').write_bytes(content)
+    with pytest.raises(FileError, match=r'run\.json cannot be read \(.*\); move it out'):
+        read_record(tmp_path)

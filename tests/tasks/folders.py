@@ -21,13 +21,13 @@ def config(path: Path, work_dir: Path) -> Config:
     return cfg
 
 
-def write_image(path: Path, colour=(90, 120, 150), size=(16, 12)) -> None:
+def write_image(path: Path, colour=(90, 120, 150), size=(48, 36)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new('RGB', size, colour).save(path)
 
 
 def coco_content(images: int, names=CLASSES, ids=None) -> dict:
-    """Images 0.jpg, 1.jpg ... of 16×12 px; image i has one object, of the i-th name in turn.
+    """Images 0.jpg, 1.jpg ... of 48×36 px; image i has one object, of the i-th name in turn.
 
     Args:
         images: how many.
@@ -37,7 +37,7 @@ def coco_content(images: int, names=CLASSES, ids=None) -> dict:
     ids = ids or range(1, len(names) + 1)
     categories = [dict(id=i, name=n) for i, n in zip(ids, names, strict=True)]
     return dict(
-        images=[dict(id=i, file_name=f'{i}.jpg', width=16, height=12) for i in range(images)],
+        images=[dict(id=i, file_name=f'{i}.jpg', width=48, height=36) for i in range(images)],
         annotations=[
             dict(
                 id=i + 1,
@@ -75,12 +75,12 @@ def write_ade(folder: Path, split: str, maps: dict, classes=None, suffix='.jpg')
     Args:
         folder: of the data set.
         split: 'training' or 'validation'.
-        maps: name -> rows of labels.
+        maps: name -> rows of labels; a single one is there twice.
         classes: for classes.txt; None: none is written.
         suffix: of the images.
     """
     for name, rows in maps.items():
-        labels = np.array(rows, np.uint8)
+        labels = np.array(rows * 2 if len(rows) == 1 else rows, np.uint8)
         write_image(folder / 'images' / split / f'{name}{suffix}', size=labels.shape[::-1])
         path = folder / 'annotations' / split / f'{name}.png'
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -178,6 +178,28 @@ def test_what_is_no_annotation_file(cfg, folder):
         assert reason(cfg, folder) == f'{path.relative_to(folder)} is not in COCO format'
 
 
+@pytest.mark.parametrize(
+    'encoding', ['utf-8-sig', 'utf-16'], ids=['a byte order mark', 'another encoding']
+)
+def test_what_mmdet_could_not_parse_is_fitted(encoding, cfg, folder):
+    """It opens the file as UTF-8; read by us and written again, it is."""
+    path = folder / 'annotations/instances_train2017.json'
+    path.write_bytes(path.read_text().encode(encoding))
+    reason = task_of(cfg).misfit(cfg, folder, TRAINING, None)
+    assert reason == (
+        'annotations/instances_train2017.json begins with a byte order mark, or is not UTF-8'
+    )
+    train_on(cfg, folder)
+    assert class_indices(cfg.train_dataloader.dataset) == [0, 1, 2]
+
+
+def test_a_file_name_that_cannot_be_parsed_is_no_name(cfg, folder):
+    path = folder / 'annotations/instances_train2017.json'
+    path.write_text(path.read_text().replace('"0.jpg"', '"\\q.jpg"'))
+    reason = task_of(cfg).misfit(cfg, folder, TRAINING, None)
+    assert reason == 'annotations/instances_train2017.json names no image'
+
+
 def test_no_image_at_all(cfg, folder):
     rewrite(folder, lambda c: c.update(images=[]))
     assert reason(cfg, folder) == 'annotations/instances_train2017.json names no image'

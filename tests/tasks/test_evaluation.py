@@ -124,10 +124,12 @@ def test_augmentation_needs_its_config(missing):
         task_of(cfg).use_tta(cfg)
 
 
-def test_a_segmentor_keeps_label_maps_beside_its_scores():
+def test_a_segmentor_keeps_label_maps_beside_its_scores(tmp_path):
     cfg = a_config('mmseg', test_evaluator=dict(type='IoUMetric'))
-    assert task_of(cfg).keep_predictions(cfg, 'maps') is None
-    assert cfg.test_evaluator == dict(type='IoUMetric', output_dir='maps', keep_results=True)
+    assert task_of(cfg).keep_predictions(cfg, str(tmp_path / 'maps')) is None
+    assert cfg.test_evaluator == dict(
+        type='IoUMetric', output_dir=str(tmp_path / 'maps'), keep_results=True
+    )
 
 
 def test_a_detector_keeps_them_by_a_metric():

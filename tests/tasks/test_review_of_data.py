@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 from mmengine.registry import init_default_scope
 from PIL import Image
@@ -55,7 +54,7 @@ def class_indices(cfg, loader):
 
 
 def label_maps(cfg, loader):
-    return [np.atleast_2d(sample['gt_seg_map']).tolist() for sample in read(cfg, loader)]
+    return [sample['gt_seg_map'].tolist() for sample in read(cfg, loader)]
 
 
 # One order of the classes, in training and testing
@@ -124,7 +123,7 @@ def test_label_maps_in_the_order_of_the_config_are_not_written_again(tmp_path, s
     folder = write_ade(tmp_path / 'mine', 'training', {'a': [[0, 4]]}, NAMES, suffix='.png')
     write_ade(folder, 'validation', {'b': [[1, 2]]}, suffix='.png')
     train_on(segmentor, folder)
-    assert label_maps(segmentor, 'train_dataloader') == [[[255, 3]]]
+    assert label_maps(segmentor, 'train_dataloader') == [[[255, 3]] * 2]
     assert not (tmp_path / 'work/data/train_labels').exists()
 
 

@@ -1,30 +1,15 @@
 """A distributed run: one process reads the data, the others get what it found, or end with it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.distributed.start import torchrun
 from tests.helpers import ROOT
 from tests.tasks.folders import SHAPES, coco_content, write_coco
 
 SCRIPT = ROOT / 'tests/tasks/in_two_processes.py'
-
-
-def torchrun(*command) -> subprocess.CompletedProcess:
-    """Run a script in two processes, which meet at a port that is free."""
-    run = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
-    return subprocess.run(
-        [*run, *map(str, command)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=dict(os.environ, PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES='-1'),
-        timeout=300,
-    )
 
 
 @pytest.fixture(scope='module')
@@ -47,15 +32,15 @@ def test_both_train_on_what_it_found(found):
     for f in found:
         assert f['lines'] == [
             'training: 10 images',
-            '  training: 2 of them held out: there is no validation split',
+            '  training: 1 of them held out: there is no validation split',
             '2 classes: dog, cat',
         ]
         assert f['classes'] == ['dog', 'cat'] and f['heads'] == 2
         assert [
             len(json.loads(Path(f[k]).read_text())['images']) for k in ('ann_file', 'truth')
         ] == [
-            8,
-            2,
+            9,
+            1,
         ]
     assert found[0]['ann_file'] == found[1]['ann_file']
 

@@ -13,7 +13,7 @@ from tests.report.pages import pictures, sections
 @pytest.fixture(scope='module')
 def animals(tmp_path_factory):
     """Three images of cats and dogs, one of them without an object."""
-    images = {f'{i}.png': (20, 20) for i in range(3)}
+    images = {f'{i}.png': (40, 40) for i in range(3)}
     objects = [('0.png', 5, (2, 2, 9, 9)), ('1.png', 9, (2, 2, 9, 9)), ('1.png', 9, (1, 1, 9, 9))]
     folder = tmp_path_factory.mktemp('animals')
     return write_coco(folder, 'train', images, objects, {5: 'cat', 9: 'dog'})
@@ -64,7 +64,7 @@ def test_names_tell_of_zeros_unless_something_is_said(tmp_path):
 
 
 def test_what_stops_training_ends_with_status_one(tmp_path):
-    folder = write_coco(tmp_path / 'one', 'train', {'0.png': (9, 9)}, [], {})
+    folder = write_coco(tmp_path / 'one', 'train', {'0.png': (40, 40)}, [], {})
     output = call_tool('check_data.py', folder, '--out', tmp_path, expect=1)
     reasons = [line for line in output.splitlines() if line.startswith('training would fail: ')]
     assert len(reasons) == 2

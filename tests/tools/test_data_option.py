@@ -66,7 +66,7 @@ def test_any_other_is_fitted_for_training(call, own):
 
 def test_a_model_is_evaluated_on_what_was_held_out(call, own):
     output, cfg = call('test.py', own)
-    note = '  evaluation: 2 of the images of train.json, the share that training holds out'
+    note = '  evaluation: 1 of the images of train.json, the share that training holds out'
     assert note in output.splitlines()
     assert cfg.model.roi_head.mask_head.num_classes == 3
     assert tuple(cfg.test_dataloader.dataset.metainfo.classes) == CLASSES

@@ -91,7 +91,34 @@ def test_one_is_a_number_that_is_allowed(made, photos, tmp_path):
 def test_nothing_that_can_be_read_is_an_error(made, photos, tmp_path):
     output = predict(photos / '6.png', tmp_path / 'out', expect=1)
     assert '0 images done, 1 skipped' in output
-    assert output.splitlines()[-1] == 'error: none of the inputs could be read'
+    reason = 'no image or video that can be read'
+    assert output.splitlines()[-1] == f'error: none of the inputs could be predicted on: {reason}'
+
+
+def test_what_all_failed_of_is_named(made, photos, tmp_path, monkeypatch):
+    def fails(self, images):
+        raise KeyError('a defect')
+
+    monkeypatch.setattr(Stand, '__call__', fails)
+    output = predict(photos, tmp_path / 'out', expect=1)
+    last = output.splitlines()[-1]
+    assert '0 images done, 7 skipped' in output
+    assert last.startswith('error: none of the inputs could be predicted on: failed on its 8x8 px')
+    assert "(KeyError: 'a defect'; test_predict.py, line " in last
+    assert last.endswith(' (and 1 more, above)')
+
+
+@pytest.mark.parametrize('value', ['-0.1', '1.1', 'x', 'nan'])
+def test_scores_are_from_0_to_1(value, made, photos, tmp_path):
+    output = predict(photos, tmp_path, f'--score={value}', expect=2)
+    assert f'--score: {value} is not a number from 0 to 1' in output and made == []
+
+
+def test_larger_images_are_skipped(made, photos, tmp_path):
+    Image.new('RGB', (9, 8)).save(photos / '3.png')
+    output = predict(photos, tmp_path / 'out', '--max-pixels', 64)
+    assert 'skipped 3.png: 9x8 px are more than 64 px; ' in output
+    assert '5 images done, 2 skipped' in output
 
 
 def test_inputs_come_before_the_network(made, tmp_path):

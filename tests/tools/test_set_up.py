@@ -45,8 +45,13 @@ def pip(commands) -> list[list[str]]:
     return [[word for word in words if word not in quiet] for words in found]
 
 
-@pytest.mark.parametrize('line', ['maintained', 'original'])
-def test_a_bare_machine_gets_an_environment_and_pinned_packages(line, commands, tmp_path, capsys):
+@pytest.mark.parametrize(
+    'line, extra',
+    [('maintained', 'maintained'), ('original', 'original'), ('oldest', 'maintained')],
+)
+def test_a_bare_machine_gets_an_environment_and_pinned_packages(
+    line, extra, commands, tmp_path, capsys
+):
     folder = tmp_path / 'env'
     set_up.set_up(line, folder)
     python = str(folder / 'bin' / 'python')
@@ -54,7 +59,7 @@ def test_a_bare_machine_gets_an_environment_and_pinned_packages(line, commands, 
     pins = ['-c', str(ROOT / 'requirements' / f'{line}.txt')]
     assert pip(commands) == [
         [*pins, '--upgrade', 'pip'],
-        [*pins, '-e', f'{ROOT}[{line},tests,lint]'],
+        [*pins, '-e', f'{ROOT}[{extra},tests,lint]'],
     ]
     assert commands[-1][0] == [python, '-c', set_up.CHECK] and len(commands) == 4
     assert 'import torch, fastervit_mm, mmdet.models, mmseg.models' in set_up.CHECK
@@ -196,6 +201,7 @@ def test_operators_that_were_compiled_before_are_kept(ready, commands, monkeypat
     [
         ('maintained', 'onedl-mmcv', 'onedl-mmcv==2.3.6'),
         ('original', 'mmcv-lite', 'mmcv==2.1.0'),
+        ('oldest', 'onedl-mmcv', 'onedl-mmcv==2.3.6'),
     ],
 )
 def test_compiled_operators_are_built_for_the_installed_torch(
@@ -254,7 +260,8 @@ def call(monkeypatch, *arguments: str) -> list[tuple]:
 def test_the_command_line(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert call(monkeypatch) == [('maintained', ROOT / '.venv', False)]
-    assert call(monkeypatch, '--line', 'original') == [('original', ROOT / '.venv-original', False)]
+    for line in ('original', 'oldest'):
+        assert call(monkeypatch, '--line', line) == [(line, ROOT / f'.venv-{line}', False)]
     assert call(monkeypatch, '--venv', 'mine') == [('maintained', tmp_path / 'mine', False)]
 
 
@@ -267,6 +274,8 @@ def test_the_command_line(monkeypatch, tmp_path):
         ('maintained', (3, 14, 0), None),
         ('original', (3, 12, 1), True),
         ('original', (3, 13, 0), None),
+        ('oldest', (3, 12, 1), True),
+        ('oldest', (3, 13, 0), None),  # no torch 2.4.0 for it
     ],
 )
 def test_which_pythons_are_refused(line, version, allowed, monkeypatch):
@@ -277,17 +286,17 @@ def test_which_pythons_are_refused(line, version, allowed, monkeypatch):
         return
     with pytest.raises(SystemExit) as caught:
         call(monkeypatch, '--line', line)
-    last = {'maintained': '3.13', 'original': '3.12'}[line]
+    last = '3.13' if line == 'maintained' else '3.12'
     assert caught.value.code == (
         f'[set-up] this is Python {".".join(map(str, version))}; the {line} line needs 3.10 to {last}'
     )
 
 
-@pytest.mark.parametrize('line', ['maintained', 'original'])
+@pytest.mark.parametrize('line', set_up.LINES)
 def test_pins_cover_what_is_built(line):
     pins = (ROOT / 'requirements' / f'{line}.txt').read_text().split()
-    assert set_up.COMPILED[line] in pins
-    assert any(pin.startswith(f'{set_up.WITHOUT[line]}==') for pin in pins)
+    assert set_up.LINES[line].compiled in pins
+    assert any(pin.startswith(f'{set_up.LINES[line].without}==') for pin in pins)
     assert any(pin.startswith('torch==') for pin in pins)
 
 
@@ -299,4 +308,4 @@ def test_the_script_needs_nothing_that_is_installed():
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert '--line {maintained,original}' in done.stdout
+    assert '--line {maintained,oldest,original}' in done.stdout

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
@@ -16,10 +17,13 @@ from tests.helpers import forget_earlier_runs
 
 
 class Images(Dataset):
-    def __len__(self):
-        return 8
+    numbers: tuple = tuple(range(8))
 
-    def __getitem__(self, i):
+    def __len__(self):
+        return len(self.numbers)
+
+    def __getitem__(self, index):
+        i = self.numbers[index]
         return dict(
             inputs=torch.full((2, 4), float(i)),
             data_samples=SimpleNamespace(metainfo=dict(img_path=f'{i}.jpg')),
@@ -27,9 +31,13 @@ class Images(Dataset):
 
 
 class Net(BaseModel):
-    """Its loss is no number for the images of ``bad``, and neither are its activations."""
+    """Its loss is no number for the images of ``bad``, and neither are its activations.
+
+    For those of ``steep`` only its gradient is no number.
+    """
 
     bad: tuple = ()
+    steep: tuple = ()
 
     def __init__(self):
         super().__init__()
@@ -38,7 +46,13 @@ class Net(BaseModel):
     def forward(self, inputs, data_samples, mode):
         numbers = inputs[:, 0, 0].tolist()
         x = torch.where(torch.tensor(bool(set(numbers) & set(self.bad))), torch.nan, 1.0)
-        return dict(loss=self.layer(self.norm(inputs.flatten(0, 1) * x + 0.1)).pow(2).mean())
+        y = self.layer(self.norm(inputs.flatten(0, 1) * x + 0.1)).pow(2).mean()
+        if set(numbers) & set(self.steep):
+            y = y + (0 * y).sqrt()  # 0, whose slope is 0 times infinity
+        return dict(loss=y)
+
+
+in_order = dict(type='DefaultSampler', shuffle=False)
 
 
 def collate(samples):
@@ -53,16 +67,20 @@ def trained(tmp_path, monkeypatch):
     """A function that trains on eight images, one by one; its runner."""
     monkeypatch.setattr('time.sleep', lambda seconds: None)
 
-    def run(bad, accumulate=1):
+    def run(bad, accumulate=1, steep=(), images=range(8), clip=None):
         forget_earlier_runs()
         monkeypatch.setattr(Net, 'bad', bad)
+        monkeypatch.setattr(Net, 'steep', steep)
+        monkeypatch.setattr(Images, 'numbers', tuple(images))
         torch.manual_seed(0)
         loader = dict(batch_size=1, num_workers=0, collate_fn=collate, dataset=Images())
-        wrapper = dict(optimizer=dict(type='SGD', lr=0.01), accumulative_counts=accumulate)
+        wrapper = dict(
+            optimizer=dict(type='SGD', lr=0.01), accumulative_counts=accumulate, clip_grad=clip
+        )
         run.runner = Runner(
             Net(),
             str(tmp_path),
-            train_dataloader=dict(**loader, sampler=dict(type='DefaultSampler', shuffle=False)),
+            train_dataloader=dict(**loader, sampler=in_order),
             train_cfg=dict(by_epoch=True, max_epochs=1),
             optim_wrapper=wrapper,
             default_hooks=dict(
@@ -113,7 +131,69 @@ def test_three_in_a_row_end_the_run(trained, tmp_path):
     assert all(value.isfinite().all() for value in content.values())
 
 
-def test_accumulated_batches_are_left_out_one_by_one(trained):
-    runner = trained((2,), accumulate=2)
+@pytest.mark.parametrize('bad', [(2,), (3,), (2, 3)])
+def test_an_accumulated_step_is_left_out_as_a_whole(bad, trained):
+    """Wherever in it the batch was: the steps before and after it are those of a run without it."""
+    runner = trained(bad, accumulate=2)
     assert steps_left_out(runner) == 1
-    assert all(value.isfinite().all() for value in runner.model.state_dict().values())
+    found = runner.model.state_dict()
+    without = trained((), accumulate=2, images=(0, 1, 4, 5, 6, 7)).model.state_dict()
+    for name, value in without.items():
+        assert torch.equal(found[name], value), name
+
+
+def test_accumulated_steps_in_a_row_end_the_run(trained):
+    """One bad batch in each."""
+    with pytest.raises(UserError, match='3 times in a row, at last in iteration 6;'):
+        trained((1, 2, 5), accumulate=2)
+
+
+@pytest.mark.parametrize('clip', [None, dict(max_norm=1.0)])
+@pytest.mark.parametrize('accumulate', [1, 2])
+def test_a_gradient_that_is_no_number_leaves_the_step_out(clip, accumulate, trained):
+    runner = trained((), accumulate, steep=(2,), clip=clip)
+    assert steps_left_out(runner) == 1
+    found = runner.model.state_dict()
+    images = [i for i in range(8) if i // accumulate != 2 // accumulate]
+    without = trained((), accumulate, images=images, clip=clip).model.state_dict()
+    for name, value in without.items():
+        assert torch.equal(found[name], value), name
+
+
+class TwoOptimisers(Net):
+    """Its two layers learn apart, each from its own loss."""
+
+    def train_step(self, data, optim_wrapper):
+        for wrapper in optim_wrapper.values():
+            self.zero_grad()  # what the other's loss left
+            losses = self(**data, mode='loss')
+            wrapper.update_params(losses['loss'])
+        return losses
+
+
+@pytest.mark.parametrize('bad, steep', [((3,), ()), ((), (3,))])
+def test_several_optimisers_are_guarded(bad, steep, tmp_path, monkeypatch):
+    forget_earlier_runs()
+    monkeypatch.setattr('time.sleep', lambda seconds: None)
+    monkeypatch.setattr(Net, 'bad', bad)
+    monkeypatch.setattr(Net, 'steep', steep)
+    net = TwoOptimisers()
+    wrappers = {
+        name: OptimWrapper(torch.optim.SGD(part.parameters(), lr=0.01))
+        for name, part in (('norm', net.norm), ('layer', net.layer))
+    }
+    runner = Runner(
+        net,
+        str(tmp_path),
+        train_dataloader=dict(
+            batch_size=1, num_workers=0, collate_fn=collate, dataset=Images(), sampler=in_order
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        optim_wrapper=OptimWrapperDict(**wrappers),
+        default_hooks=dict(finite_loss=dict(type='fastervit_mm.FiniteLossHook'), checkpoint=None),
+        default_scope='mmengine',
+    )
+    runner.train()
+    forget_earlier_runs()
+    assert steps_left_out(runner) == 2  # one of each
+    assert all(value.isfinite().all() for value in net.state_dict().values())

@@ -1,14 +1,20 @@
 """Starting the processes of a launcher, and what one of them does alone."""
 
+from datetime import timedelta
+
 import pytest
+import torch
 from mmengine.config import Config
 
-from fastervit_mm.errors import ArgumentError
+from fastervit_mm.errors import ArgumentError, UserError
 from fastervit_mm.training import processes
 from fastervit_mm.training.processes import (
+    check_same_everywhere,
+    end_all,
     end_processes,
     has_accelerator,
     in_main_process,
+    lost_process_named,
     say,
     start_processes,
 )
@@ -60,7 +66,10 @@ def test_every_launcher_is_started_as_the_runner_would(launcher, started, monkey
 def test_settings_may_be_missing(started, monkeypatch):
     on('cuda', monkeypatch)
     start_processes(Config(dict(launcher='slurm')))
-    assert started == [('settings', dict(distributed=True)), ('mmengine', 'slurm', {})]
+    assert started == [
+        ('settings', dict(distributed=True)),
+        ('mmengine', 'slurm', dict(timeout=1800)),
+    ]
 
 
 def test_deepspeed_is_told_of_the_start(started, monkeypatch):
@@ -76,7 +85,10 @@ def test_cpus_meet_by_gloo(started, monkeypatch):
     """The start of mmengine would select a CUDA device."""
     on('cpu', monkeypatch)
     start_processes(a_config('pytorch'))
-    assert started[-1] == ('torch', dict(backend='gloo')) and len(started) == 2
+    minute, half_an_hour = timedelta(minutes=1), timedelta(minutes=30)
+    assert started[-1] == ('torch', dict(backend='gloo', timeout=minute)) and len(started) == 2
+    start_processes(Config(dict(launcher='pytorch')))
+    assert started[-1] == ('torch', dict(backend='gloo', timeout=half_an_hour))
 
 
 @pytest.mark.parametrize('launcher', ['slurm', 'mpi'])
@@ -128,3 +140,63 @@ def test_alone_there_is_nobody_to_wait_for():
     with pytest.raises(KeyError):
         in_main_process(lambda: {}['missing'])
     end_processes()
+
+
+def test_processes_of_torchrun_need_its_launcher(started, monkeypatch):
+    """They would not know of each other; the first one says it, the others leave."""
+    monkeypatch.setattr('time.sleep', lambda seconds: None)
+    for name, value in dict(TORCHELASTIC_RUN_ID='a', WORLD_SIZE='2', RANK='0').items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ArgumentError, match='torchrun has started 2 processes') as caught:
+        start_processes(a_config('none'))
+    assert str(caught.value).endswith('; add --launcher pytorch')
+    monkeypatch.setenv('RANK', '1')
+    with pytest.raises(SystemExit) as left:
+        start_processes(a_config('none'))
+    assert left.value.code == 1
+    monkeypatch.setenv('WORLD_SIZE', '1')
+    start_processes(a_config('none'))
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    monkeypatch.delenv('TORCHELASTIC_RUN_ID')
+    start_processes(a_config('none'))
+    assert started == []
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        RuntimeError('[/a/gloo/transport/tcp/pair.cc:1] Connection closed by peer\nmore'),
+        torch.distributed.DistBackendError('NCCL error: remote process exited'),
+    ],
+)
+def test_a_lost_process_is_one_line(error, monkeypatch):
+    monkeypatch.setattr('time.sleep', lambda seconds: None)
+    with pytest.raises(UserError) as caught, lost_process_named():
+        raise error
+    text = str(caught.value)
+    assert str(error).splitlines()[0] in text and '\n' not in text and '--resume' in text
+
+
+@pytest.mark.parametrize('error', [RuntimeError('a defect'), KeyError('gloo/transport')])
+def test_other_errors_keep_their_page(error):
+    with pytest.raises(type(error)) as caught, lost_process_named():
+        raise error
+    assert caught.value is error
+
+
+def test_what_all_know_ends_all_with_one_message(monkeypatch):
+    monkeypatch.setattr('time.sleep', lambda seconds: None)
+    with pytest.raises(ArgumentError, match='a line'):
+        end_all(ArgumentError('a line'))
+    monkeypatch.setattr(processes, 'is_main_process', lambda: False)
+    with pytest.raises(SystemExit):
+        end_all(ArgumentError('a line'))
+
+
+def test_all_must_have_come_to_the_same(monkeypatch):
+    check_same_everywhere('it', 5)
+    monkeypatch.setattr(processes, 'all_gather_object', lambda value: [value, value, 6])
+    with pytest.raises(
+        ArgumentError, match='it is 5 in process 0 and 6 in process 2; without a disk'
+    ):
+        check_same_everywhere('it', 5)

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,10 @@ import torch
 from mmengine.config import Config
 
 from fastervit_mm.errors import FileError
-from fastervit_mm.report.work_dir import read_curves
-from fastervit_mm.training.resuming import resume_point
-from tests.helpers import call_tool
+from fastervit_mm.report.work_dir import find_config, read_curves
+from fastervit_mm.training.resuming import resume_point, settle_start
+from fastervit_mm.training.runner import starts_from_random_weights
+from tests.helpers import ROOT, call_tool
 from tests.training.toy_run import same_weights, weights, write_config
 
 
@@ -142,7 +145,7 @@ def test_a_moved_run_names_its_own_labels(tmp_path, shapes):
     assert cfg.train_dataloader.dataset.data_prefix.img == str(other)  # not in its folder
     assert cfg.work_dir == str(new) and cfg.a == [str(new)]
     (new / 'run.json').write_text('{"work_dir": "/a')
-    with pytest.raises(FileError, match=r'run.json is no JSON object .torn.*remove it'):
+    with pytest.raises(FileError, match=r'run.json cannot be read .*move it out'):
         read_config(str(new / 'run.py'))
 
 
@@ -173,13 +176,17 @@ def test_resuming_needs_no_pretrained_file(tmp_path):
     ],
 )
 def test_a_run_goes_on_as_what_it_was(change, words, tmp_path):
+    """Where it is refused, no file of the run has changed, and no other has its name."""
     train(write_config(tmp_path, 2), tmp_path / 'run')
-    before = weights(tmp_path / 'run/epoch_2.pth')
-    line = line_of(
-        train(write_config(tmp_path, 3, **change), tmp_path / 'run', '--resume', expect=1)
-    )
-    assert all(word in line for word in words)
-    assert weights(tmp_path / 'run/epoch_2.pth').keys() == before.keys()
+    (tmp_path / 'run/data').mkdir()
+    (tmp_path / 'run/data/train.json').write_text('labels of the run')
+    before = {p: was for p, was in content(tmp_path / 'run').items() if len(p.parts) < 3}
+    for name in ('toy_run.py', 'other.py'):
+        config = write_config(tmp_path, 3, name=name, **change)
+        line = line_of(train(config, tmp_path / 'run', '--resume', expect=1))
+        assert all(word in line for word in words)
+        after = {p: is_ for p, is_ in content(tmp_path / 'run').items() if len(p.parts) < 3}
+        assert {p for p in after if p.suffix != '.log' and after[p] != before.get(p)} == set()
 
 
 def test_weights_alone_cannot_be_resumed(tmp_path):
@@ -253,7 +260,7 @@ def test_curves_of_what_was_done_again_are_those_of_the_last_time(tmp_path):
     ]  # not the fifth of the first
     assert curves['AP'] == [(2, 0.1)]
     path.write_text('<html>\n')
-    with pytest.raises(FileError, match='scalars.json, line 1: .<html>. is no JSON object'):
+    with pytest.raises(FileError, match='scalars.json cannot be read .*move it out'):
         read_curves(tmp_path)
 
 
@@ -296,3 +303,160 @@ def test_a_checkpoint_that_cannot_be_named_is_one_line(tmp_path):
     line = line_of(train(write_config(tmp_path), tmp_path / 'run', '--resume', expect=1))
     assert 'last_checkpoint in' in line and 'cannot be written' in line
     assert (tmp_path / 'run/epoch_1.pth').is_file()
+
+
+@pytest.mark.parametrize(
+    'more',
+    [
+        'optim_wrapper.update(accumulative_counts=3)',
+        'train_cfg.update(val_interval=2)\ndefault_hooks["checkpoint"].update(interval=2)',
+        'custom_hooks = [dict(type="EMAHook")]',
+        'optim_wrapper.update(clip_grad=dict(max_norm=0.1))',
+        'train_dataloader.update(num_workers=1)',
+    ],
+)
+def test_the_same_weights_after_resuming(more, tmp_path):
+    """Stopped after 2 of 4 epochs; gradients that wait for those of other batches are taken up too."""
+    config = write_config(tmp_path / 'c', 4)
+    keep = 'default_hooks["checkpoint"].update(max_keep_ckpts=-1)'
+    config.write_text(f'{config.read_text()}\n{keep}\n{more}\n')
+    train(config, tmp_path / 'whole')
+    work_dir = tmp_path / 'run'
+    shutil.copytree(tmp_path / 'whole', work_dir)
+    for name in ('epoch_3.pth', 'epoch_4.pth'):
+        (work_dir / name).unlink(missing_ok=True)
+    (work_dir / 'last_checkpoint').write_text('epoch_2.pth')
+    output = train(config, work_dir, '--resume')
+    assert 'resumed epoch: 2' in output
+    assert same_weights(tmp_path / 'whole/epoch_4.pth', work_dir / 'epoch_4.pth')
+
+
+def test_a_rate_without_a_schedule(tmp_path):
+    """What the config's is over the old one's counts, also without anything that steps."""
+    for name, rate in (('first', 0.01), ('second', 0.001)):
+        path = write_config(tmp_path / name, 2 if name == 'first' else 3, rate=rate)
+        path.write_text(path.read_text() + '\nparam_scheduler = []\n')
+        output = train(path, tmp_path / 'run', *['--resume'] * (name == 'second'))
+    assert 'the learning rate goes on from 0.001 (the old one was at 0.01)' in output
+    assert rates(tmp_path / 'run')[-1] == pytest.approx(0.001)
+
+
+def test_epochs_of_another_length(tmp_path):
+    """The schedule counts by the iterations that an epoch has now."""
+    whole = ('--cfg-options', 'train_dataloader.batch_size=4')
+    steps = (
+        'param_scheduler = [dict(type="CosineAnnealingLR", T_max=4, by_epoch=True, '
+        'convert_to_iter_based=True)]'
+    )
+    config = write_config(tmp_path / 'c', 4)
+    config.write_text(f'{config.read_text()}\n{steps}\n')
+    train(config, tmp_path / 'whole', *whole)
+    train(config, tmp_path / 'run', '--cfg-options', 'train_cfg.max_epochs=2')
+    train(config, tmp_path / 'run', '--resume', *whole)
+    assert rates(tmp_path / 'run')[-4:] == rates(tmp_path / 'whole')[-4:]
+
+
+def test_several_optimizers(tmp_path):
+    """Each by its own schedule."""
+    text = (
+        'optim_wrapper = dict(_delete_=True, constructor="TwoOptimizers")\n'
+        'param_scheduler = dict(a=[dict(type="PolyLR", by_epoch=True, begin=0, end={n})], '
+        'b=[dict(type="PolyLR", by_epoch=True, begin=0, end={n}, power=2)])\n'
+    )
+    for folder, epochs, options in (
+        ('whole', 6, ()),
+        ('run', 2, ()),
+        ('run', 6, ('--resume',)),
+    ):
+        config = write_config(tmp_path / f'{folder}{epochs}', epochs)
+        config.write_text(config.read_text() + text.format(n=epochs))
+        train(config, tmp_path / folder, *options)
+    logged = [read_curves(tmp_path / name) for name in ('whole', 'run')]
+    for name in ('a.lr', 'b.lr'):
+        found = [[round(v, 12) for _, v in curves[name]] for curves in logged]
+        assert found[0][8:] == found[1][8:] and len(set(found[0])) > 2
+
+
+def test_a_shared_folder_of_checkpoints(tmp_path):
+    """Two runs of the same name would replace each other's."""
+    config, big = write_config(tmp_path / 'c', 2), tmp_path / 'big'
+    keep = ('--cfg-options', f'default_hooks.checkpoint.out_dir={big}')
+    train(config, tmp_path / 'a/run', *keep)
+    assert (big / 'run/epoch_2.pth').is_file()
+    line = line_of(train(config, tmp_path / 'b/run', *keep, expect=1))
+    assert f'{big}/run holds a run already' in line
+    train(config, tmp_path / 'b/run', '--fresh', *keep)
+    assert (big / 'run-2/epoch_2.pth').is_file()
+
+
+def test_the_users_own_config_is_not_replaced(tmp_path):
+    config = write_config(tmp_path / 'mine')
+    text = config.read_text()
+    line = line_of(train(config, tmp_path / 'mine', expect=1))
+    assert 'would replace; name another folder' in line and config.read_text() == text
+
+
+def test_a_link_to_the_config_of_a_run(tmp_path):
+    """It means the run itself."""
+    train(write_config(tmp_path / 'c', 2), tmp_path / 'run')
+    (tmp_path / 'links').mkdir()
+    (tmp_path / 'links/again.py').symlink_to(tmp_path / 'run/toy_run.py')
+    call_tool('train.py', tmp_path / 'links/again.py', '--resume', '--epochs', 3)
+    assert (tmp_path / 'run/epoch_3.pth').is_file()
+    assert [p.name for p in (tmp_path / 'links').iterdir()] == ['again.py']
+
+
+@pytest.mark.parametrize('named', [b'\xff\xfe\x00', b'a' * 5000, b'\x00'])
+def test_a_last_checkpoint_that_names_nothing(named, tmp_path):
+    (tmp_path / 'last_checkpoint').write_bytes(named)
+    with pytest.raises(FileError, match='last_checkpoint cannot be read .*newest whole checkpoint'):
+        resume_point(tmp_path, 'auto')
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    """Also where it is the log or a mark that cannot be written."""
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run/last_validation').symlink_to('/dev/full')
+    line = line_of(train(write_config(tmp_path), tmp_path / 'run', expect=1))
+    assert 'no room is left on the disk' in line
+
+
+def test_a_start_from_a_file_is_remembered(tmp_path):
+    """Precision depends on it: the run did not begin with random weights."""
+    cfg = Config(
+        dict(work_dir=str(tmp_path), model=dict(backbone=dict(type='FasterViT', init_cfg=1)))
+    )
+    torch.save(dict(a=1), tmp_path / 'epoch_1.pth')
+    assert settle_start(cfg, 'auto', fresh=False, warm=True) == str(tmp_path / 'epoch_1.pth')
+    assert cfg.load_from == str(tmp_path / 'data/start.pth') and not starts_from_random_weights(cfg)
+    assert cfg.model.backbone.init_cfg is None
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path):
+    """Also where both go on with the same run; the one that is killed gives the folder back."""
+    config, work_dir = write_config(tmp_path), tmp_path / 'run'
+    code = (
+        'import sys, time; from pathlib import Path; from fastervit_mm.config.run_folder import claimed\n'
+        'with claimed(Path(sys.argv[1])): print("claimed", flush=True); time.sleep(600)'
+    )
+    other = subprocess.Popen([sys.executable, '-c', code, work_dir], stdout=-1, cwd=ROOT)
+    try:
+        assert other.stdout.readline() == b'claimed\n'
+        line = line_of(train(config, work_dir, '--resume', expect=1))
+        assert f'another process is training in {work_dir} now' in line and '--fresh' in line
+        assert f'this one goes to {work_dir}-2' in train(config, work_dir, '--fresh')
+    finally:
+        other.kill()
+        other.wait()
+    train(config, work_dir, '--resume')
+    assert (work_dir / 'epoch_3.pth').is_file()
+
+
+def test_the_config_of_a_run_is_the_one_that_it_names(tmp_path):
+    """One that was resumed by a config of another name holds two."""
+    train(write_config(tmp_path, 1), tmp_path / 'run')
+    train(write_config(tmp_path, 2, name='longer.py'), tmp_path / 'run', '--resume')
+    assert find_config(tmp_path / 'run') == tmp_path / 'run/longer.py'
+    (tmp_path / 'run/run.json').unlink()
+    with pytest.raises(FileError, match='holds 2 configs'):
+        find_config(tmp_path / 'run')

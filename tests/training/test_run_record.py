@@ -55,6 +55,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path, monkeypatch):
     assert record == dict(
         command="python tools/train.py 'my config.py' --epochs 3",
         work_dir=str(work_dir),
+        config='',
         versions=versions(),
     )
     assert json.loads((work_dir / 'run.json').read_text()) == record

@@ -12,7 +12,7 @@ from fastervit_mm.config.host import build_model
 from fastervit_mm.errors import ArgumentError
 from fastervit_mm.training import processes
 from fastervit_mm.training.processes import start_processes
-from fastervit_mm.training.runner import build_runner, fit_to_device
+from fastervit_mm.training.runner import build_runner, fit_strategy, fit_to_device
 from tests.training.toys import NotingRunner, registered
 
 
@@ -26,7 +26,7 @@ def started(monkeypatch):
     """The backends by which processes were connected."""
     backends = []
     monkeypatch.setattr(
-        'torch.distributed.init_process_group', lambda backend: backends.append(backend)
+        'torch.distributed.init_process_group', lambda backend, timeout: backends.append(backend)
     )
     # which sets the start method and thread counts of this whole process
     monkeypatch.setattr(processes, 'set_multi_processing', lambda **_: None)
@@ -99,6 +99,26 @@ def test_several_processes_on_cpus(unused, started):
     )
     assert cfg.env_cfg == dict(cudnn_benchmark=False, dist_cfg=dict(backend='gloo'))
     assert started == ['gloo']
+
+
+def test_a_flexible_runner_stays_on_the_cpu(started, capsys):
+    """Its DDP would take the GPU of its rank; one process has nothing to share out."""
+    flexible = dict(runner_type='FlexibleRunner')
+    cfg = a_config(launcher='pytorch', **flexible)
+    fit_to_device(cfg)
+    fit_strategy(cfg)
+    assert cfg.strategy == dict(type='DDPStrategy', model_wrapper=cfg.model_wrapper_cfg)
+    sharded = dict(type='fastervit_mm.BlockFSDPStrategy')
+    cfg = a_config(launcher='pytorch', **flexible, strategy=sharded)
+    fit_strategy(cfg)
+    assert cfg.strategy == sharded
+    cfg.launcher = 'none'
+    fit_strategy(cfg)
+    assert 'runner_type' not in cfg and 'strategy' not in cfg
+    assert 'with one process, it is left out' in capsys.readouterr().out
+    cfg = a_config(launcher='none', **flexible)
+    fit_strategy(cfg)
+    assert cfg.runner_type == 'FlexibleRunner'
 
 
 def test_processes_are_connected_once(started, monkeypatch):

@@ -3,13 +3,15 @@
 Augmentation, dropout, BatchNorm, shuffling and a best checkpoint: what a resumed run must take up.
 """
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
-from mmengine.registry import DATASETS, METRICS, MODELS
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.registry import DATASETS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
 from tests.helpers import ROOT
@@ -119,6 +121,36 @@ class TinyMetric(BaseMetric):
 
     def compute_metrics(self, results):
         return dict(score=float(np.sin(1000 * np.sum(results))))
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module(force=True)
+class TwoOptimizers:
+    """One for each layer, both stepped by one loss."""
+
+    def __init__(self, optim_wrapper_cfg, paramwise_cfg=None):
+        pass
+
+    def __call__(self, model):
+        layers = dict(a=model.first, b=model.last)
+        return Both(
+            **{
+                name: OptimWrapper(torch.optim.SGD(layer.parameters(), lr=0.1))
+                for name, layer in layers.items()
+            }
+        )
+
+
+class Both(OptimWrapperDict):
+    """Steps both."""
+
+    def update_params(self, loss, *args, **kwargs):
+        loss.backward()
+        for wrapper in self.optim_wrappers.values():
+            wrapper.step()
+            wrapper.zero_grad()
+
+    def optim_context(self, model):
+        return nullcontext()
 
 
 def weights(checkpoint: Path) -> dict[str, torch.Tensor]:

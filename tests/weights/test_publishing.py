@@ -73,9 +73,8 @@ def test_it_goes_wherever_a_checkpoint_does(shapes, tmp_path):
             *('--out', tmp_path / weights.stem, '--limit', 1, '--device', 'cpu'),
         )
     assert kept[0] == kept[1] and len(kept[0]) > 2
-    output = call_tool(
-        'train.py', SHAPES, *common, '--epochs', 1, '--from', published, '--cfg-options', *quick
-    )
+    start = ('--fresh', '--from', published)
+    output = call_tool('train.py', SHAPES, *common, '--epochs', 1, *start, '--cfg-options', *quick)
     assert 'entries taken over' in output and 'left out' not in output
 
 

@@ -1,0 +1,88 @@
+"""What kinds of values the settings of a config have, wherever they come from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.config import Config
+
+from ..errors import ArgumentError
+
+# setting -> what it may be; a config need not have it
+KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    **dict.fromkeys(
+        ('model', 'default_hooks', 'env_cfg'),
+        ((dict,), 'a dict'),
+    ),
+    **dict.fromkeys(
+        (
+            'train_dataloader',
+            'val_dataloader',
+            'test_dataloader',
+            'train_cfg',
+            'val_cfg',
+            'test_cfg',
+            'optim_wrapper',
+            'visualizer',
+        ),
+        ((dict, type(None)), 'a dict or None'),
+    ),
+    **dict.fromkeys(
+        ('val_evaluator', 'test_evaluator', 'param_scheduler'),
+        ((dict, list, tuple, type(None)), 'a dict, a list of dicts or None'),
+    ),
+    'custom_hooks': ((list, tuple, type(None)), 'a list of dicts or None'),
+    'work_dir': ((str,), 'a path'),
+    'load_from': ((str, type(None)), 'a path, a URL or None'),
+    'resume': ((bool,), 'True or False'),
+}
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+# setting of a loader or of training -> least number
+LEAST = {'batch_size': 1, 'num_workers': 0, 'max_epochs': 0, 'max_iters': 0, 'val_interval': 1}
+
+
+def check_settings(cfg: Config) -> None:
+    """The settings that our tools read must be of their kind.
+
+    Raises:
+        ArgumentError: one is not.
+    """
+    for name, (kinds, text) in KINDS.items():
+        if name in cfg and not isinstance(cfg[name], kinds):
+            raise ArgumentError(f'{name} of the config is {cfg[name]!r:.80}; it must be {text}')
+    backbone = (cfg.get('model') or {}).get('backbone', {})
+    if not isinstance(backbone, dict):
+        raise ArgumentError(f'model.backbone is {backbone!r:.80}; it must be a dict')
+    for name in LOADERS:
+        loader = cfg.get(name)
+        if loader is not None and not isinstance(loader.get('dataset'), dict):
+            raise ArgumentError(
+                f'{name}.dataset is {loader.get("dataset")!r:.80}; it must be a dict'
+            )
+    rate = ((cfg.get('optim_wrapper') or {}).get('optimizer') or {}).get('lr', 0.0)
+    if not isinstance(rate, (int, float)) or rate < 0:
+        raise ArgumentError(
+            f'optim_wrapper.optimizer.lr is {rate!r:.80}; it must be a number from 0 on'
+        )
+    for name in (*LOADERS, 'train_cfg'):
+        for key, least in LEAST.items():
+            _check_number(f'{name}.{key}', (cfg.get(name) or {}).get(key), least)
+
+
+def check_there(cfg: Config, names: tuple[str, ...]) -> None:
+    """A tool cannot do without the settings ``names``.
+
+    Raises:
+        ArgumentError: one is missing or None, or a setting is of another kind.
+    """
+    check_settings(cfg)
+    missing = [name for name in names if cfg.get(name) is None]
+    if missing:
+        raise ArgumentError(f'the config has no {", ".join(missing)}; use one that has')
+
+
+def _check_number(name: str, value: Any, least: int) -> None:
+    """A whole number of at least ``least``; None where the config has none."""
+    if value is None or (isinstance(value, int) and value >= least):
+        return
+    raise ArgumentError(f'{name} is {value!r:.80}; it must be a whole number of at least {least}')
