@@ -1,7 +1,7 @@
 """Top-1 and top-5 of a classifier on ImageNet-1K, -A, -R and -V2, by timm's data pipeline.
 
 Every folder of images is named after its class: by WordNet id ('n01440764'), as ImageNet, -A and -R
-are, or by the class's number ('0' to '999'), as -V2 is. Classes count in ImageNet-1K's order; on -A and -R only
+are, or by the class's number, as -V2 is. Classes count in ImageNet-1K's order; on -A and -R only
 their 200 classes compete (https://arxiv.org/abs/1907.07174, https://arxiv.org/abs/2006.16241).
 """
 
