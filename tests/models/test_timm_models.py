@@ -62,12 +62,18 @@ def test_the_file_of_a_variant_is_all_that_its_network_has(name, official_keys):
 
 
 @pytest.mark.parametrize('name', VARIANTS)
+def test_the_settings_of_all(name):
+    cfg, side = timm.get_pretrained_cfg(name), HIGH.get(name, 224)
+    assert cfg.input_size == (3, side, side) and cfg.pool_size == (side // 32,) * 2
+    assert cfg.url.endswith(VARIANTS[name].weights) and 'License-NC' in cfg.license
+    assert cfg.interpolation == 'bicubic' and 0.8 < cfg.crop_pct <= 1
+
+
+@pytest.mark.parametrize('name', ['fastervit_0', 'fastervit_3', 'fastervit_4_21k_384'])
 def test_what_timm_is_told(name):
     model = meta(name)
     cfg, side = model.default_cfg, HIGH.get(name, 224)
     assert cfg['input_size'] == (3, side, side) and cfg['pool_size'] == (side // 32,) * 2
-    assert cfg['url'].endswith(VARIANTS[name].weights) and 'License-NC' in cfg['license']
-    assert cfg['interpolation'] == 'bicubic' and 0.8 < cfg['crop_pct'] <= 1
     state = model.state_dict()
     assert f'{cfg["first_conv"]}.weight' in state and f'{cfg["classifier"]}.weight' in state
     assert model.num_features == model.head_hidden_size == VARIANTS[name].channels[-1]
