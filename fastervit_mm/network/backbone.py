@@ -61,7 +61,7 @@ def drop_path_rates(depths: Sequence[int], last: float) -> list[list[float]]:
     ]
 
 
-def _build_stages(
+def build_stages(
     variant: Variant,
     count: int,
     *,
@@ -101,6 +101,55 @@ def _build_stages(
             )
         stages.append(stage)
     return stages
+
+
+def check_images(x: Tensor, like: Tensor, in_channels: int, name: str = 'in_channels') -> None:
+    """Raise an ArgumentError unless ``x`` is a batch of images (B, in_channels, H, W).
+
+    Args:
+        x: what came.
+        like: a weight of the network.
+        in_channels: of the images.
+        name: of the argument that says so. Default 'in_channels'.
+    """
+    if not isinstance(x, Tensor):
+        raise ArgumentError(
+            f'the image batch is of type {type(x).__name__}; give a tensor of shape (B, '
+            f'{in_channels}, H, W)'
+        )
+    if x.dim() != 4 or x.shape[1] != in_channels:
+        raise ArgumentError(
+            f'the image batch has shape {tuple(x.shape)}; expected (B, '
+            f'{in_channels}, H, W), because {name} is {in_channels}'
+        )
+    batch, _, height, width = x.shape
+    if min(batch, height, width) < 1:
+        raise ArgumentError(
+            f'the image batch has shape {tuple(x.shape)}; it must hold at least '
+            'one image of at least 1×1 px'
+        )
+    if not x.is_floating_point():
+        raise ArgumentError(
+            f'the image batch has dtype {x.dtype}; normalise it to floating point numbers first, '
+            'such as (x.float() - mean) / std'
+        )
+    if x.dtype == torch.float64 and like.dtype != x.dtype:
+        raise ArgumentError(
+            f'the image batch has dtype {x.dtype}, the weights have {like.dtype}; give '
+            f'x.to({like.dtype})'
+        )
+
+
+def init_layers(network: nn.Module) -> None:
+    """Random weights as published.
+
+    Linear layers: truncated normal of std 0.02, biases 0. Norms: 1 and 0. Convolutions: as PyTorch does.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 @MODELS.register_module()
@@ -194,7 +243,7 @@ class FasterViT(BaseModule):
         self.fused = False
 
         self.patch_embed = PatchEmbed(in_channels, variant.in_dim, variant.dim)
-        self.levels: Any = _build_stages(
+        self.levels: Any = build_stages(
             variant,
             max(self.out_indices) + 1,
             carrier_pooling=carrier_pooling,
@@ -220,7 +269,7 @@ class FasterViT(BaseModule):
                 a single value per channel. Pixels that are not finite give such maps, for their
                 image alone: to look for them would hold up a GPU at each image.
         """
-        self._check_input(x)
+        check_images(x, next(self.parameters()), self.in_channels)
         x = self.patch_embed(x)
         maps = {}
         for i, level in enumerate(self.levels):
@@ -232,50 +281,15 @@ class FasterViT(BaseModule):
                 x = level.downsample(x)
         return tuple(maps[name] for name in self._norms)
 
-    def _check_input(self, x: Tensor) -> None:
-        if not isinstance(x, Tensor):
-            raise ArgumentError(
-                f'the image batch is of type {type(x).__name__}; give a tensor of shape (B, '
-                f'{self.in_channels}, H, W)'
-            )
-        if x.dim() != 4 or x.shape[1] != self.in_channels:
-            raise ArgumentError(
-                f'the image batch has shape {tuple(x.shape)}; expected (B, '
-                f'{self.in_channels}, H, W), because in_channels is '
-                f'{self.in_channels}'
-            )
-        batch, _, height, width = x.shape
-        if min(batch, height, width) < 1:
-            raise ArgumentError(
-                f'the image batch has shape {tuple(x.shape)}; it must hold at least '
-                'one image of at least 1×1 px'
-            )
-        if not x.is_floating_point():
-            raise ArgumentError(
-                f'the image batch has dtype {x.dtype}; normalise it to floating point numbers first, '
-                'such as (x.float() - mean) / std'
-            )
-        if x.dtype == torch.float64 and (dtype := next(self.parameters()).dtype) != x.dtype:
-            raise ArgumentError(
-                f'the image batch has dtype {x.dtype}, the weights have {dtype}; give x.to({dtype})'
-            )
-
     def init_weights(self) -> None:
-        """Random weights as published, then those of ``init_cfg`` where there is one.
-
-        Linear layers: truncated normal of std 0.02, biases 0. Norms: 1 and 0. Convolutions: as
-        PyTorch does.
+        """Random weights (`init_layers`), then those of ``init_cfg`` where there is one.
 
         Raises:
             ValueError: a fused backbone.
         """
         if self.fused:
             raise ArgumentError(TAKES_NO_WEIGHTS)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        init_layers(self)
         if self.init_cfg:
             load_pretrained(self, self.init_cfg)
         self._is_init = True

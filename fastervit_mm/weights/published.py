@@ -114,6 +114,11 @@ def _held(name: str, value: Tensor, expanded: int) -> Tensor:
     return value.as_strided((count,), (1,), 0)
 
 
+def is_stored_twice(name: str) -> bool:
+    """Whether an entry of a published file holds nothing that its other entries do not."""
+    return bool(_DERIVED.search(name) or _STORED_TWICE.search(name))
+
+
 def why_skipped(name: str, built_stages: int) -> str | None:
     """Why the entry ``name`` of a file is not for a backbone that does not have it; None: it is."""
     if _DERIVED.search(name):

@@ -1,0 +1,1 @@
+"""Accuracy on ImageNet and its relatives."""

@@ -1,0 +1,264 @@
+"""FasterViT in timm: its factory's contract, as timm's own test_models.py has it; the published logits."""
+
+import copy
+import fnmatch
+import json
+
+import numpy as np
+import pytest
+import timm
+import torch
+from timm.models._manipulate import group_parameters
+
+from fastervit_mm import VARIANTS, FasterViT, timm_models
+from fastervit_mm.errors import ArgumentError
+from fastervit_mm.models.classifier import FasterViTClassifier
+from tests.helpers import FIXTURES, SMALL, published_tensor
+from tests.stand_in_weights import image
+
+CASES = json.loads((FIXTURES / 'cases.json').read_text())
+HIGH = {'fastervit_4_21k_384': 384, 'fastervit_4_21k_512': 512, 'fastervit_4_21k_768': 768}
+
+
+def small(**changes):
+    torch.manual_seed(0)
+    return FasterViTClassifier(**{'arch': SMALL, 'num_classes': 7, **changes}).eval()
+
+
+def meta(name, **changes):
+    """A network as timm's factory makes it, without memory."""
+    with torch.device('meta'):
+        return timm.create_model(name, **changes).eval()
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_logits_equal_the_published_networks(name):
+    case = CASES[name]
+    entries = {key: published_tensor(key, shape) for key, shape in case['keys'].items()}
+    pooling = 'stretched' if name.endswith('stretched') else 'aligned'
+    classes = entries['head.bias'].numel()
+    model = FasterViTClassifier(case['arch'], num_classes=classes, carrier_pooling=pooling).eval()
+    model.load_state_dict(timm_models.checkpoint_filter_fn(entries, model))
+    with torch.no_grad():
+        logits = model(torch.from_numpy(image(name, 1, *case['res']))).numpy()
+    theirs = np.load(FIXTURES / f'{name}.npz')['logits']
+    assert np.abs(logits - theirs).max() / theirs.std() < 1e-4
+
+
+def test_timm_lists_all_eleven():
+    assert timm.list_models('fastervit*') == sorted(VARIANTS)
+    assert timm.list_pretrained('fastervit*') == sorted(VARIANTS)
+
+
+@pytest.mark.parametrize('name', VARIANTS)
+def test_the_file_of_a_variant_is_all_that_its_network_has(name, official_keys):
+    published = official_keys[name]
+    model = meta(name)
+    own = {key: list(value.shape) for key, value in model.state_dict().items()}
+    stored = {k: v for k, v in published['keys'].items() if not k.startswith('module.')}
+    kept = {k for k in stored if k in own}
+    assert kept == set(own) and all(own[k] == stored[k] for k in kept)
+    assert sum(p.numel() for p in model.parameters()) == published['n_params']
+
+
+@pytest.mark.parametrize('name', VARIANTS)
+def test_the_settings_of_all(name):
+    cfg, side = timm.get_pretrained_cfg(name), HIGH.get(name, 224)
+    assert cfg.input_size == (3, side, side) and cfg.pool_size == (side // 32,) * 2
+    assert cfg.url.endswith(VARIANTS[name].weights) and 'License-NC' in cfg.license
+    assert cfg.interpolation == 'bicubic' and 0.8 < cfg.crop_pct <= 1
+
+
+@pytest.mark.parametrize('name', ['fastervit_0', 'fastervit_3', 'fastervit_4_21k_384'])
+def test_what_timm_is_told(name):
+    model = meta(name)
+    cfg, side = model.default_cfg, HIGH.get(name, 224)
+    assert cfg['input_size'] == (3, side, side) and cfg['pool_size'] == (side // 32,) * 2
+    state = model.state_dict()
+    assert f'{cfg["first_conv"]}.weight' in state and f'{cfg["classifier"]}.weight' in state
+    assert model.num_features == model.head_hidden_size == VARIANTS[name].channels[-1]
+    x = torch.randn(1, *cfg['input_size'], device='meta')
+    features = model.forward_features(x)
+    assert features.shape == (1, model.num_features, *cfg['pool_size'])
+    assert model.forward_head(features, pre_logits=True).shape == (1, model.num_features)
+    model.reset_classifier(0)
+    assert model(x).shape == (1, model.num_features) and model.num_classes == 0
+    model.reset_classifier(0, '')
+    assert model(x).shape == features.shape
+    assert meta(name, num_classes=0)(x).shape == (1, model.num_features)
+    assert meta(name, num_classes=0, global_pool='')(x).shape == features.shape
+    with pytest.raises(TypeError):
+        meta(name, not_a_model_arg=1)
+
+
+@pytest.mark.parametrize('size', [(64, 64), (97, 130), (33, 224)])
+def test_any_size_and_checkpointing(size):
+    model = small()
+    x = torch.randn(2, 3, *size)
+    expected = model(x)
+    assert expected.shape == (2, 7) and expected.isfinite().all()
+    model.set_grad_checkpointing()
+    torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-5)
+    model.train()
+    model(x).mean().backward()
+    assert not [n for n, p in model.named_parameters() if p.grad is None]
+
+
+@pytest.mark.parametrize('chans', [1, 4])
+def test_other_channels(chans):
+    assert small(in_chans=chans)(torch.randn(1, chans, 64, 64)).shape == (1, 7)
+    with pytest.raises(ArgumentError, match=f'because in_chans is {chans}'):
+        small(in_chans=chans)(torch.randn(1, 3, 64, 64))
+
+
+def test_it_is_the_backbone_with_a_head():
+    model = small()
+    backbone = FasterViT(SMALL, out_norm=None).eval()
+    backbone.load_state_dict(model.state_dict(), strict=False)
+    x = torch.randn(1, 3, 75, 110)
+    with torch.no_grad():
+        maps = model.forward_intermediates(x, intermediates_only=True)
+        assert all(torch.equal(a, b) for a, b in zip(maps, backbone(x), strict=True))
+
+
+def test_intermediates():
+    model = small()
+    x = torch.randn(2, 3, 96, 96)
+    last = 3
+    with torch.no_grad():
+        final, maps = model.forward_intermediates(x)
+        torch.testing.assert_close(final, model.forward_features(x), rtol=0, atol=0)
+        assert [m.shape[1] for m in maps] == [info['num_chs'] for info in model.feature_info]
+        assert [96 // m.shape[2] for m in maps] == [
+            info['reduction'] for info in model.feature_info
+        ]
+        normed = model.forward_intermediates(x, norm=True, intermediates_only=True)
+        torch.testing.assert_close(normed[last], final)
+        for i in range(4):
+            (one,) = model.forward_intermediates(
+                x, indices=[i], stop_early=True, intermediates_only=True
+            )
+            assert torch.equal(one, maps[i])
+            stopped, _ = model.forward_intermediates(x, indices=[i], stop_early=True)
+            torch.testing.assert_close(stopped, final if i == last else maps[i])
+    with pytest.raises(ValueError, match='output_fmt'):
+        model.forward_intermediates(x, output_fmt='NHWC')
+
+
+@pytest.mark.parametrize('i', range(4))
+def test_pruning(i):
+    """What is left gives the same map, and every parameter of it is used."""
+    model = small()
+    x = torch.randn(2, 3, 96, 96)
+    with torch.no_grad():
+        maps, expected = model.forward_intermediates(x, intermediates_only=True), model(x)
+        kept = copy.deepcopy(model)
+        kept.prune_intermediate_layers([3], prune_head=False)
+        assert torch.equal(kept(x), expected)
+        pruned = copy.deepcopy(model)
+        take = pruned.prune_intermediate_layers([i], prune_norm=True)
+        assert torch.equal(pruned.forward_features(x), maps[i])
+        pruned.reset_classifier(0, 'avg')
+        torch.testing.assert_close(pruned(x), maps[i].mean((2, 3)))
+    pruned.train()
+    (tap,) = pruned.forward_intermediates(x, indices=take, intermediates_only=True)
+    (tap.sum() + pruned.forward_features(x).sum()).backward()
+    assert not [n for n, p in pruned.named_parameters() if p.grad is None]
+    pruned.reset_classifier(5)
+    assert pruned(x).shape == (2, 5)
+
+
+@pytest.mark.parametrize('indices', [(0, 1, 2, 3), (1, 3), (2,), 2, (-1,)])
+def test_features_only(indices):
+    model = timm.create_model('fastervit_0', features_only=True, out_indices=indices).eval()
+    maps = model(torch.zeros(1, 3, 64, 96))
+    channels, strides = model.feature_info.channels(), model.feature_info.reduction()
+    assert [tuple(m.shape[1:]) for m in maps] == [
+        (c, 64 // s, 96 // s) for c, s in zip(channels, strides, strict=True)
+    ]
+    assert not any('head' in name for name, _ in model.named_parameters())
+
+
+def test_groups_for_layer_decay():
+    """As deep as our own layer decay says; timm counts the step between stages before it, not after."""
+    model, backbone = small(), FasterViT(SMALL, out_norm=None)
+    names = [name for name, _ in model.named_parameters()]
+    fine = group_parameters(model, model.group_matcher(), reverse=True)
+    assert set(fine) == set(names)
+    depth = {name: backbone.get_layer_depth(name)[0] for name in names}
+    order = sorted(set(fine.values()))
+    for name in names:
+        if not name.startswith('head'):
+            earlier = '.downsample.' in name or name.startswith('norm.')
+            assert order.index(fine[name]) == depth[name] - earlier, name
+    coarse = group_parameters(model, model.group_matcher(coarse=True), reverse=True)
+    assert len(set(coarse.values())) >= 5
+    assert not [p for p in model.no_weight_decay() if not any(fnmatch.fnmatch(n, p) for n in names)]
+
+
+def test_a_new_head_is_where_and_what_the_network_is():
+    model = small().to(torch.float64)
+    model.requires_grad_(False)
+    model.reset_classifier(0)
+    assert not [n for n, p in model.named_parameters() if p.requires_grad]
+    model.reset_classifier(3)
+    assert model.head.weight.dtype == torch.float64 and model.head.weight.shape == (3, 128)
+    assert all(module.training is False for module in model.modules())
+    assert model.get_classifier() is model.head
+    assert model(torch.randn(1, 3, 64, 64, dtype=torch.float64)).dtype == torch.float64
+
+
+def test_device_and_type_of_the_factory():
+    model = timm.create_model('fastervit_0', device='meta', dtype=torch.bfloat16)
+    tensors = [*model.parameters(), *(b for b in model.buffers() if b.is_floating_point())]
+    assert {(t.device.type, t.dtype) for t in tensors} == {('meta', torch.bfloat16)}
+
+
+@pytest.fixture
+def published_file(tmp_path):
+    """A file as NVIDIA published them, of a small network that stands in for fastervit_0."""
+    import argparse
+
+    with torch.device('meta'):
+        shapes = FasterViTClassifier('fastervit_0').state_dict()
+    torch.manual_seed(0)
+    state = {f'module.{n}': torch.rand(v.shape).to(v.dtype) * 0.01 for n, v in shapes.items()}
+    state['module.levels.2.blocks.0.attn.pos_emb_funct.relative_bias'] = torch.zeros(1)
+    path = tmp_path / 'fastervit_0_224_1k.pth.tar'
+    torch.save(dict(state_dict=state, args=argparse.Namespace(a=1), epoch=3), path)
+    return path, state
+
+
+def test_pretrained(published_file):
+    """By timm's usual ways, though the file is a pickle that safe loading by timm refuses."""
+    path, state = published_file
+    overlay = dict(file=str(path))
+    model = timm.create_model('fastervit_0', pretrained=True, pretrained_cfg_overlay=overlay)
+    own = model.state_dict()
+    assert all(torch.equal(own[n], state[f'module.{n}']) for n in own)
+    assert 'state_dict' not in model.pretrained_cfg
+    fewer = timm.create_model(
+        'fastervit_0', pretrained=True, pretrained_cfg_overlay=overlay, in_chans=1, num_classes=5
+    )
+    assert fewer.head.weight.shape == (5, 512)
+    first = state['module.patch_embed.conv_down.0.weight'].sum(1, keepdim=True)
+    torch.testing.assert_close(fewer.patch_embed.conv_down[0].weight.data, first)
+    features = timm.create_model(
+        'fastervit_0', pretrained=True, pretrained_cfg_overlay=overlay, features_only=True
+    )
+    name = 'levels.0.blocks.0.conv1.weight'
+    assert torch.equal(features.model.state_dict()[name], state[f'module.{name}'])
+
+
+def test_tracing_goes_round_the_stages():
+    """As timm's FX features do: what depends on the size is not looked into."""
+    from timm.models._features_fx import create_feature_extractor
+
+    model = small()
+    graph = create_feature_extractor(model, return_nodes=['levels.3', 'head'])
+    x = torch.randn(1, 3, 70, 90)
+    with torch.no_grad():
+        last, logits = graph(x).values()
+        assert torch.equal(logits, model(x))
+        (expected,) = model.forward_intermediates(x, indices=[3], intermediates_only=True)
+        assert torch.equal(last, expected)
