@@ -31,9 +31,11 @@ def step(model: FasterViT, image: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def assert_same_gradients(found: dict, expected: dict) -> None:
+    # before a BatchNorm a bias has no gradient but rounding errors of the others
+    rounding = 1e-6 * max(gradient.norm() for gradient in expected.values())
     for name, gradient in expected.items():
         difference = (found[name] - gradient).norm()
-        assert difference <= 1e-4 * gradient.norm() + 1e-7, name
+        assert difference <= 1e-4 * gradient.norm() + rounding, (name, difference, rounding)
 
 
 def assert_trains_as_eager(sizes: list, stage: int = 3, **options) -> None:
