@@ -31,9 +31,12 @@ def step(model: FasterViT, image: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def assert_same_gradients(found: dict, expected: dict) -> None:
+    largest = max(gradient.norm() for gradient in expected.values())
     for name, gradient in expected.items():
+        # before a BatchNorm a bias has no gradient but the rounding errors of others
+        rounding = 1e-5 * largest if name.endswith(('conv1.bias', 'conv2.bias')) else 1e-7
         difference = (found[name] - gradient).norm()
-        assert difference <= 1e-4 * gradient.norm() + 1e-7, name
+        assert difference <= 1e-4 * gradient.norm() + rounding, (name, difference, rounding)
 
 
 def assert_trains_as_eager(sizes: list, stage: int = 3, **options) -> None:
