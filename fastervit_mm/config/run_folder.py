@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from ..errors import ArgumentError, UserError, reading, writing
 
 RECORD = 'run.json'  # what the run was started with
 CONFIG = 'config'  # in the record: name of the resolved config in the folder
+CHECKPOINT = re.compile(r'(epoch|iter)_\d+\.pth|best_.+\.pth')  # others may be the user's own
 LOCK = '.training'
 BEFORE = '.before'  # what the files were, while a run is made ready to go on
 FOLDER = 'work_dir'  # in the record: where the folder was then, absolute
@@ -181,7 +183,8 @@ def checkpoint_folder(cfg: Config) -> Path:
 def is_used(folder: Path) -> bool:
     """Whether a run has left checkpoints or curves in ``folder``."""
     curves = (path.stat().st_size for path in folder.glob('*/vis_data/scalars.json'))
-    return (folder / 'last_checkpoint').exists() or any(folder.glob('*.pth')) or any(curves)
+    checkpoints = (path for path in folder.glob('*.pth') if CHECKPOINT.fullmatch(path.name))
+    return (folder / 'last_checkpoint').exists() or any(checkpoints) or any(curves)
 
 
 def unused_folder(cfg: Config, fresh: bool) -> Path:

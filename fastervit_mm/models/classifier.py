@@ -101,7 +101,7 @@ class FasterViTClassifier(nn.Module):
         Raises:
             ValueError: an empty image, or another number of channels.
         """
-        check_images(x, next(self.parameters()), self.in_chans, 'in_chans')
+        check_images(x, self.in_chans, 'in_chans')
         x = self.patch_embed(x)
         for level in self.levels:
             x = level(x)
@@ -143,7 +143,7 @@ class FasterViTClassifier(nn.Module):
         """
         if output_fmt != 'NCHW':
             raise ValueError(f'output_fmt is {output_fmt!r}; allowed: NCHW')
-        check_images(x, next(self.parameters()), self.in_chans, 'in_chans')
+        check_images(x, self.in_chans, 'in_chans')
         last = len(self.levels) - 1
         take, highest = feature_take_indices(len(self.levels), indices)
         maps = []

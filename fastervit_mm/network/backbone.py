@@ -103,14 +103,16 @@ def build_stages(
     return stages
 
 
-def check_images(x: Tensor, like: Tensor, in_channels: int, name: str = 'in_channels') -> None:
+def check_images(
+    x: Tensor, in_channels: int, name: str = 'in_channels', network: nn.Module | None = None
+) -> None:
     """Raise an ArgumentError unless ``x`` is a batch of images (B, in_channels, H, W).
 
     Args:
         x: what came.
-        like: a weight of the network.
         in_channels: of the images.
         name: of the argument that says so. Default 'in_channels'.
+        network: that takes them. Default None: its dtype is not asked.
     """
     if not isinstance(x, Tensor):
         raise ArgumentError(
@@ -133,10 +135,12 @@ def check_images(x: Tensor, like: Tensor, in_channels: int, name: str = 'in_chan
             f'the image batch has dtype {x.dtype}; normalise it to floating point numbers first, '
             'such as (x.float() - mean) / std'
         )
-    if x.dtype == torch.float64 and like.dtype != x.dtype:
+    if x.dtype != torch.float64 or network is None:
+        return
+    dtype = next(network.parameters()).dtype
+    if dtype != x.dtype:
         raise ArgumentError(
-            f'the image batch has dtype {x.dtype}, the weights have {like.dtype}; give '
-            f'x.to({like.dtype})'
+            f'the image batch has dtype {x.dtype}, the weights have {dtype}; give x.to({dtype})'
         )
 
 
@@ -269,7 +273,7 @@ class FasterViT(BaseModule):
                 a single value per channel. Pixels that are not finite give such maps, for their
                 image alone: to look for them would hold up a GPU at each image.
         """
-        check_images(x, next(self.parameters()), self.in_channels)
+        check_images(x, self.in_channels, network=self)
         x = self.patch_embed(x)
         maps = {}
         for i, level in enumerate(self.levels):

@@ -19,8 +19,17 @@ from .reparameterization import BATCH_NORMS
 
 def is_observed(module: nn.Module) -> bool:
     """Whether a forward hook, which may keep what it is shown, is called inside ``module``."""
-    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
-    return hooked or bool(_global_forward_hooks or _global_forward_pre_hooks)
+    if _global_forward_hooks or _global_forward_pre_hooks:
+        return True
+    waiting: list[nn.Module | None] = [module]
+    while waiting:  # `modules()` does the same in several times the time
+        one = waiting.pop()
+        if one is None:
+            continue
+        if one._forward_hooks or one._forward_pre_hooks:
+            return True
+        waiting.extend(one._modules.values())
+    return False
 
 
 def add_branch(x: Tensor, branch: Tensor, block: nn.Module) -> Tensor:

@@ -72,7 +72,8 @@ def test_two_hundred_sizes_leave_no_tensors_and_no_entries(fused):
             seen[i] = kept_by_size()
 
     soak(backbone, 200, 160, after)
-    assert seen[9] == seen[199]
+    # what other tests of this process have left may go meanwhile
+    assert all(seen[199][kind] <= seen[9][kind] for kind in seen[9])
     assert own == {name: len(vars(m)) for name, m in backbone.named_modules()}
 
 

@@ -130,6 +130,7 @@ def test_a_run_that_left_nothing_takes_its_folder_again(tmp_path):
     work_dir = tmp_path / 'run'
     (work_dir / '20250101_000000/vis_data').mkdir(parents=True)
     (work_dir / '20250101_000000/vis_data/scalars.json').touch()
+    (work_dir / 'imagenet.pth').touch()  # the user's own
     train(write_config(tmp_path), work_dir)
     assert (work_dir / 'epoch_3.pth').is_file()
 
