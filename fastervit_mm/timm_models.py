@@ -20,6 +20,7 @@ from timm.models import (
 )
 from torch import Tensor, nn
 
+from .errors import FileError
 from .models.classifier import FasterViTClassifier
 from .network.backbone import check_images
 from .network.stages import ConvStage, WindowStage
@@ -93,18 +94,26 @@ def _create(
     **kwargs: Any,
 ) -> nn.Module:
     if pretrained:
-        pretrained_cfg_overlay = _with_weights(pretrained_cfg_overlay, name)
-    model = build_model_with_cfg(
-        FasterViTClassifier,
-        name,
-        pretrained,
-        pretrained_cfg=pretrained_cfg,
-        pretrained_cfg_overlay=pretrained_cfg_overlay,
-        pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg=dict(out_indices=(0, 1, 2, 3), feature_cls='getter'),
-        arch=name,
-        **kwargs,
-    )
+        stated = dict(pretrained_cfg) if isinstance(pretrained_cfg, dict) else {}
+        pretrained_cfg_overlay = _with_weights(stated | dict(pretrained_cfg_overlay or {}), name)
+    try:
+        model = build_model_with_cfg(
+            FasterViTClassifier,
+            name,
+            pretrained,
+            pretrained_cfg=pretrained_cfg,
+            pretrained_cfg_overlay=pretrained_cfg_overlay,
+            pretrained_filter_fn=checkpoint_filter_fn,
+            feature_cfg=dict(out_indices=(0, 1, 2, 3), feature_cls='getter'),
+            arch=name,
+            **kwargs,
+        )
+    except RuntimeError as error:
+        if 'loading state_dict' not in str(error):
+            raise
+        raise FileError(
+            f'the weights are not of {name}: {" ".join(str(error).split()):.300}'
+        ) from None
     if pretrained:
         for part in (model, getattr(model, 'model', None)):  # the weights are in the network now
             settings = getattr(part, 'pretrained_cfg', None)

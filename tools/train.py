@@ -27,6 +27,7 @@ from fastervit_mm.config.reading import (
 )
 from fastervit_mm.config.run_folder import (
     check_not_overwritten,
+    checkpoint_folder,
     claimed,
     unchanged_if_refused,
 )
@@ -108,11 +109,12 @@ def train(args: argparse.Namespace) -> None:
     folder, made = Path(cfg.work_dir), list[Runner]()
     with ExitStack() as stack:
         if is_main_process():
-            stack.enter_context(claimed(folder))
+            for place in {folder, checkpoint_folder(cfg)}:
+                stack.enter_context(claimed(place))
             check_not_overwritten(Path(args.config), folder)
             if checkpoint is not None:
-                begun = partial(has_begun, made)
-                stack.enter_context(unchanged_if_refused(folder, begun))
+                name, begun = Path(args.config).name, partial(has_begun, made)
+                stack.enter_context(unchanged_if_refused(folder, name, begun))
         made.append(prepare(cfg, args, checkpoint))
         if is_main_process():
             write_record(folder, Path(args.config).name)

@@ -14,11 +14,14 @@ from typing import IO, Any
 
 from mmengine.config import Config
 
-from ..errors import ArgumentError, UserError, reading, writing
+from ..errors import ArgumentError, reading, writing
 
 RECORD = 'run.json'  # what the run was started with
 CONFIG = 'config'  # in the record: name of the resolved config in the folder
 CHECKPOINT = re.compile(r'(epoch|iter)_\d+\.pth|best_.+\.pth')  # others may be the user's own
+CONFIGS = 'configs'  # in the record: names of all that it had
+OWN_MARK = 'written_by_train.txt'  # in a folder that training writes: nobody's own data
+COMPLETE = 'complete'
 LOCK = '.training'
 BEFORE = '.before'  # what the files were, while a run is made ready to go on
 FOLDER = 'work_dir'  # in the record: where the folder was then, absolute
@@ -117,39 +120,71 @@ def is_claimed(folder: Path) -> bool:
 
 
 @contextmanager
-def unchanged_if_refused(folder: Path, begun: Callable[[], bool]) -> Iterator[None]:
-    """Inside, a run is made ready to go on; where it is refused, its files are as they were.
+def unchanged_if_refused(folder: Path, config: str, begun: Callable[[], bool]) -> Iterator[None]:
+    """Inside, a run is made ready to go on; where it does not come to that, its files are as they were.
 
-    Its config, record and labels are written before a checkpoint can be compared with them.
+    Its config, record and labels are written before a checkpoint can be compared with them. What they
+    were lies beside them until `forget_before`; a run that is killed before that finds it again.
 
     Args:
         folder: of the run.
+        config: name of the config that will be written.
         begun: whether it has taken up its checkpoint: from then on the files are the new ones.
     """
     kept = folder / BEFORE
-    shutil.rmtree(kept, ignore_errors=True)  # of one that was killed in here
-    for path in _described_by(folder):
-        copy = kept / path.relative_to(folder)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, copy)
+    if (kept / COMPLETE).is_file():
+        _put_back(folder, config)
+    with writing(kept):
+        shutil.rmtree(kept, ignore_errors=True)
+        for path in _described_by(folder, config):
+            copy = kept / path.relative_to(folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, copy)
+        kept.mkdir(exist_ok=True)
+        (kept / COMPLETE).touch()
     try:
         yield
-    except UserError:
-        if not begun():
-            for path in _described_by(folder):
-                path.unlink()
-            for copy in [path for path in kept.rglob('*') if path.is_file()]:
-                path = folder / copy.relative_to(kept)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                copy.replace(path)
+    except BaseException:
+        if kept.is_dir() and not begun():
+            _put_back(folder, config)
         raise
     finally:
-        shutil.rmtree(kept, ignore_errors=True)
+        forget_before(folder)
 
 
-def _described_by(folder: Path) -> list[Path]:
-    """The files that say what the run in ``folder`` is: configs, record, labels that are used."""
-    found = [folder / RECORD, *folder.glob('*.py'), *(folder / 'data').rglob('*')]
+def forget_before(folder: Path) -> None:
+    """The run in ``folder`` has taken up its checkpoint: its files are the new ones."""
+    shutil.rmtree(folder / BEFORE, ignore_errors=True)
+
+
+def _put_back(folder: Path, config: str) -> None:
+    """Give the files of a run their contents of before, each in one step, and remove new ones."""
+    kept = folder / BEFORE
+    before = {p.relative_to(kept) for p in kept.rglob('*') if p.is_file() and p.name != COMPLETE}
+    for name in before:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f'{path.name}.part')
+        shutil.copy2(kept / name, part)
+        part.replace(path)
+    for path in _described_by(folder, config):
+        if path.relative_to(folder) not in before:
+            path.unlink()
+
+
+def _described_by(folder: Path, config: str) -> list[Path]:
+    """The files that say what the run in ``folder`` is and that our tools write.
+
+    Args:
+        folder: of the run.
+        config: name of the config.
+    """
+    found = [folder / RECORD, folder / config]
+    data = folder / 'data'
+    if (data / OWN_MARK).is_file():
+        found += [
+            path for path in data.rglob('*') if path.suffix != '.pth'
+        ]  # no weights of a start
     return [path for path in found if path.is_file()]
 
 
@@ -163,10 +198,11 @@ def check_not_overwritten(config: Path, folder: Path) -> None:
     Raises:
         ArgumentError: it would.
     """
-    written = folder / config.name
-    if written.exists() and written.samefile(config) and not (folder / RECORD).is_file():
+    written, record = folder / config.name, read_record(folder)
+    own = record.get(CONFIGS, [config.name] if record else [])
+    if written.exists() and config.name not in own:
         raise ArgumentError(
-            f'--work-dir {folder} is where {config} lies, which the resolved config of the run would '
+            f'--work-dir {folder} holds a file {config.name}, which the resolved config of the run would '
             'replace; name another folder'
         )
 
@@ -180,11 +216,19 @@ def checkpoint_folder(cfg: Config) -> Path:
     return Path(elsewhere, work_dir.name)
 
 
+def has_checkpoints(cfg: Config) -> bool:
+    """Whether the run of ``cfg`` has left checkpoints, of whatever kind."""
+    folder, elsewhere = Path(cfg.work_dir), checkpoint_folder(cfg)
+    named = any(CHECKPOINT.fullmatch(path.name) for path in folder.glob('*.pth'))
+    others = elsewhere != folder and any(elsewhere.glob('*.pth'))
+    return named or others or (folder / 'last_checkpoint').is_file()
+
+
 def is_used(folder: Path) -> bool:
     """Whether a run has left checkpoints or curves in ``folder``."""
     curves = (path.stat().st_size for path in folder.glob('*/vis_data/scalars.json'))
     checkpoints = (path for path in folder.glob('*.pth') if CHECKPOINT.fullmatch(path.name))
-    return (folder / 'last_checkpoint').exists() or any(checkpoints) or any(curves)
+    return (folder / 'last_checkpoint').is_file() or any(checkpoints) or any(curves)
 
 
 def unused_folder(cfg: Config, fresh: bool) -> Path:

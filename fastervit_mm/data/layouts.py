@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..config.data_sets import read_categories, read_json
+from ..config.run_folder import OWN_MARK
 from ..errors import ArgumentError, FileError
 from .files import tree
 from .text import is_text, printable, shown
@@ -22,7 +23,6 @@ from .text import is_text, printable, shown
 TRAIN_WORDS = ('train2017', 'training', 'train', 'trainval')
 VAL_WORDS = ('val2017', 'validation', 'valid', 'val')
 ADE20K_MARK = 'objectInfo150.txt'
-OWN_MARK = 'written_by_train.txt'  # in a folder that training writes: nobody's own data
 COCO_ENTRIES: dict[str, dict[str, Any]] = {  # what each entry of an annotation file needs
     'images': {'id': (int, float, str), 'file_name': str},
     'annotations': {},

@@ -6,13 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
+from mmengine.dist import (
+    all_gather_object,
+    broadcast_object_list,
+    get_rank,
+    get_world_size,
+    is_main_process,
+)
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from ..compatibility import start_loader
+from ..config.run_folder import forget_before
 from ..inference.compiling import compile_backbones
 from ..inference.fusing import fuse
 from ..registry import HOOKS
@@ -93,8 +100,10 @@ class ResumableCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Take up what the stopped run left: its best checkpoint, and a validation that it did not end."""
         super().before_train(runner)
+        if is_main_process():
+            forget_before(Path(runner.work_dir))
         for name, parameter in runner.model.named_parameters() if self._gradients else ():
-            if name in self._gradients:
+            if name in self._gradients and self._gradients[name].shape == parameter.shape:
                 parameter.grad = self._gradients[name].to(parameter)
         self._gradients = {}
         if '://' not in str(self.out_dir):
@@ -123,14 +132,21 @@ class ResumableCheckpointHook(CheckpointHook):
 
     def _lacks_validation(self, runner: Runner) -> bool:
         """Whether a resumed run was stopped between a checkpoint and the end of its validation."""
-        loop = runner.train_loop
+        loop, path = runner.train_loop, Path(runner.work_dir, VALIDATED)
         if loop.iter == 0 or runner.val_loop is None:
             return False
         step = _step_of(runner)
+        loop._decide_current_val_interval()  # as after the step that was the last one
         last = loop.max_epochs if isinstance(loop, EpochBasedTrainLoop) else loop.max_iters
         due = step >= loop.val_begin and (step % loop.val_interval == 0 or step == last)
-        path = Path(runner.work_dir, VALIDATED)
-        return due and not (path.is_file() and path.read_text() == str(step))
+        answer = [False]
+        if is_main_process():  # whose disk counts
+            done = path.is_file() and path.read_text() == str(step)
+            answer[0] = due and not done
+            if path.is_file() and not done:
+                path.unlink()  # of a step that this run has not come to
+        broadcast_object_list(answer)
+        return answer[0]
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Save the best checkpoint, and note that this validation came to its end."""
@@ -145,6 +161,7 @@ class ResumableCheckpointHook(CheckpointHook):
         if get_world_size() == 1:
             checkpoint['random_states'] = [self._before_val or random_states()]
             if is_accumulating(runner.optim_wrapper):
+                checkpoint['accumulative_counts'] = runner.optim_wrapper._accumulative_counts
                 checkpoint['gradients'] = {
                     name: parameter.grad
                     for name, parameter in runner.model.named_parameters()
@@ -180,7 +197,10 @@ class ResumableCheckpointHook(CheckpointHook):
         if runner._resume and isinstance(runner, Runner):
             check_state_of_training(checkpoint)
         self._loaded = checkpoint.get('random_states') if runner._resume else None
-        self._gradients = checkpoint.pop('gradients', {}) if runner._resume else {}
+        gradients = checkpoint.pop('gradients', {})
+        counts = getattr(runner.optim_wrapper, '_accumulative_counts', None) if gradients else None
+        waits = runner._resume and checkpoint.get('accumulative_counts') == counts
+        self._gradients = gradients if waits else {}
         if runner._resume and isinstance(runner, Runner):
             check_same_run(runner, checkpoint)
             follow_schedule(runner, checkpoint)

@@ -13,7 +13,13 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 
 from ..config.reading import check_checkpoint
-from ..config.run_folder import checkpoint_folder, unused_folder
+from ..config.run_folder import (
+    FOLDER,
+    checkpoint_folder,
+    has_checkpoints,
+    read_record,
+    unused_folder,
+)
 from ..errors import ArgumentError, FileError, reading
 from ..weights.entrances import check_fits
 from .checkpoint_content import plain_states
@@ -23,10 +29,13 @@ from .whole_files import is_whole, newest_whole
 
 # what a parameter scheduler counts; everything else of its state is what it was built with
 LONGEST_PATH = 4096  # characters
+SCHEDULED = {'initial_lr', 'initial_momentum', 'lr', 'max_lr', 'min_lr', 'params', 'param_names'}
 COUNTED = ('last_step', '_global_step', '_last_value', 'verbose')
 
 
-def resume_point(work_dir: Path, resume: str) -> str | None:
+def resume_point(
+    work_dir: Path, resume: str, elsewhere: Path | None = None, template: str | None = None
+) -> str | None:
     """The checkpoint to go on from; None: there is none, and 'auto' starts a run then.
 
     A work dir that was copied or moved goes on from its own files, whatever path the copied
@@ -35,9 +44,11 @@ def resume_point(work_dir: Path, resume: str) -> str | None:
     Args:
         work_dir: of the run.
         resume: a checkpoint's path or URL; 'auto': the last whole one in ``work_dir``.
+        elsewhere: where the run keeps its checkpoints. Default None: in ``work_dir``.
+        template: of their names, such as 'model_{}.pth'. Default None: mmengine's.
 
     Raises:
-        FileError: there is none like that; or all in ``work_dir`` are torn.
+        FileError: there is none like that; or all are torn.
     """
     if resume != 'auto':
         return check_checkpoint(resume)
@@ -48,25 +59,32 @@ def resume_point(work_dir: Path, resume: str) -> str | None:
             raise ValueError('it names no file')
     if '://' in named:  # no disk of ours
         return named
-    stated = Path(named) if named else None
-    own = stated and work_dir / stated.name
-    if own is not None and (own.is_dir() or is_whole(own)):
-        return str(own)
-    other = newest_whole(work_dir)
-    if other is None and stated is not None and (stated.is_dir() or is_whole(stated)):
-        return str(stated)  # of a run that keeps its checkpoints elsewhere
-    torn = next((path for path in (own, stated) if path is not None and path.is_file()), None)
-    if torn is not None:
-        if other is None:
-            raise FileError(f'{torn} is torn, and {work_dir} has no other checkpoint to resume')
-        say(
-            f'warning: {torn} is torn (not what was written, or not all of it): resuming from {other}'
-        )
-    elif named and other is not None:
-        say(f'warning: {named}, the last checkpoint, is gone: resuming from {other}')
-    elif named:
+    folders = [elsewhere or work_dir, work_dir]
+    stated = [Path(named)] if named else []
+    found = [folder / path.name for path in stated for folder in folders]
+    if read_record(work_dir).get(FOLDER) == str(work_dir.resolve()):
+        found = stated + found  # no copy: what it names is its own, wherever that lies
+    for path in found:
+        if path.is_dir() or is_whole(path):
+            return str(path)
+    newest = [path for path in (newest_whole(folder, template) for folder in folders) if path]
+    if not newest and stated and (stated[0].is_dir() or is_whole(stated[0])):
+        return str(stated[0])
+    torn = next((path for path in [*found, *stated] if path.is_file()), None)
+    if not newest and torn is not None:
+        raise FileError(f'{torn} is torn, and {work_dir} has no other checkpoint to resume')
+    if not newest and named:
         raise FileError(f'{last} names {named}, which is gone, and there is no other to resume')
-    return None if other is None else str(other)
+    if not newest:
+        return None
+    if torn is not None:
+        say(
+            f'warning: {torn} is torn (not what was written, or not all of it): resuming from '
+            f'{newest[0]}'
+        )
+    elif named:
+        say(f'warning: {named}, the last checkpoint, is gone: resuming from {newest[0]}')
+    return str(newest[0])
 
 
 def settle_start(cfg: Config, resume: str | None, fresh: bool, warm: bool = False) -> str | None:
@@ -89,8 +107,16 @@ def settle_start(cfg: Config, resume: str | None, fresh: bool, warm: bool = Fals
     if resume is None and cfg.get('resume') and not fresh:
         resume = cfg.get('load_from') or 'auto'
     cfg.resume = False  # a config that says so would also resume where it is tested
-    checkpoint = None if resume is None else resume_point(work_dir, resume)
-    own = [folder.resolve() for folder in (work_dir, checkpoint_folder(cfg))]
+    checkpoint, elsewhere = None, checkpoint_folder(cfg)
+    if resume is not None:
+        hook: Any = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+        checkpoint = resume_point(work_dir, resume, elsewhere, hook.get('filename_tmpl'))
+    if resume == 'auto' and checkpoint is None and has_checkpoints(cfg):
+        raise FileError(
+            f'{work_dir} holds checkpoints, but none that can be resumed (last_checkpoint names none); '
+            'name one by --resume CHECKPOINT, or start anew by --fresh or --from'
+        )
+    own = [folder.resolve() for folder in (work_dir, elsewhere)]
     goes_on = resume == 'auto' or (
         checkpoint is not None and Path(checkpoint).resolve().parent in own
     )
@@ -165,6 +191,25 @@ def check_same_run(runner: Runner, checkpoint: dict[str, Any]) -> None:
         )
 
 
+def _check_optimizer_kind(saved: dict[str, Any], fresh: dict[str, Any]) -> None:
+    """The state of an optimizer must be of the kind of the config's.
+
+    Args:
+        saved: of the checkpoint.
+        fresh: of the config's.
+
+    Raises:
+        FileError: it lacks settings that this kind has.
+    """
+    for group, new in zip(_groups(saved), _groups(fresh), strict=True):
+        lacking = sorted(set(new) - set(group) - SCHEDULED)
+        if lacking:
+            raise FileError(
+                f"the checkpoint's optimizer is of another kind than the config's (it has no {lacking[0]}); "
+                'resume with the config of that run, or start another from its weights with --from'
+            )
+
+
 def follow_schedule(runner: Runner, checkpoint: dict[str, Any]) -> None:
     """Where the config's schedule is another than that of the checkpoint, let it go on by the config's.
 
@@ -180,17 +225,19 @@ def follow_schedule(runner: Runner, checkpoint: dict[str, Any]) -> None:
         return
     schedulers, states = _flat(runner.param_schedulers), _flat(checkpoint.get('param_schedulers'))
     saved, fresh = checkpoint['optimizer'], runner.optim_wrapper.state_dict()
-    if not states or any(hasattr(s, 'need_val_args') for s in schedulers):
-        _follow_rate(saved, fresh)  # nothing to step, or what follows metrics
-        return
+    _check_optimizer_kind(saved, fresh)
     wanted = [_stated(state) for state in plain_states([s.state_dict() for s in schedulers])]
-    if wanted == [_stated(state) for state in states]:
+    same = wanted == [_stated(state) for state in states]
+    if not schedulers or (not same and any(hasattr(s, 'need_val_args') for s in schedulers)):
+        _take_rate(saved, fresh)  # there is nothing to step, or what follows metrics
+    if same or not schedulers or any(hasattr(s, 'need_val_args') for s in schedulers):
         return
     meta, loop = checkpoint['meta'], runner.train_loop
     # an epoch may have another length now: the schedule counts by that
     iterations = meta['iter']
     if isinstance(loop, EpochBasedTrainLoop) and meta['epoch']:
         iterations = meta['epoch'] * len(loop.dataloader)
+    iterations = min(iterations, loop.max_iters)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # steps without one of the optimizer: that is the point
         _replay(schedulers, meta['epoch'], iterations)
@@ -208,8 +255,8 @@ def follow_schedule(runner: Runner, checkpoint: dict[str, Any]) -> None:
     _say_rate(before, _rate(saved))
 
 
-def _follow_rate(saved: dict[str, Any], fresh: dict[str, Any]) -> None:
-    """Scale the learning rates of a checkpoint by what the config's are over those that it began with.
+def _take_rate(saved: dict[str, Any], fresh: dict[str, Any]) -> None:
+    """Let a checkpoint go on at the learning rates of the config.
 
     Args:
         saved: state of the optimizer, changed in place.
@@ -217,11 +264,7 @@ def _follow_rate(saved: dict[str, Any], fresh: dict[str, Any]) -> None:
     """
     before = _rate(saved)
     for group, new in zip(_groups(saved), _groups(fresh), strict=True):
-        began = group.get('initial_lr', group.get('lr'))
-        wanted = new.get('initial_lr', new.get('lr'))
-        if began and wanted is not None and wanted != began:
-            group['lr'] *= wanted / began
-            group['initial_lr'] = wanted
+        group.update({key: new[key] for key in ('lr', 'initial_lr') if key in new})
     if _rate(saved) != before:
         _say_rate(before, _rate(saved))
 

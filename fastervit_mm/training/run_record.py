@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..compatibility import LINES
-from ..config.run_folder import CONFIG, FOLDER, RECORD
+from ..config.run_folder import CONFIG, CONFIGS, FOLDER, RECORD, read_record
 from ..operators import operators_in_use
 from ..weights.whole_writing import PART, put_in_place
 
@@ -47,7 +47,9 @@ def write_record(work_dir: Path, config: str = '') -> None:
     work_dir.mkdir(parents=True, exist_ok=True)
     command = 'python ' + shlex.join(sys.argv)
     record: dict[str, Any] = {'command': command, FOLDER: str(work_dir.resolve())}
-    record |= {CONFIG: config, 'versions': versions()}
+    earlier = read_record(work_dir).get(CONFIGS, [])
+    names = [*(name for name in earlier if name != config), config]
+    record |= {CONFIG: config, CONFIGS: names, 'versions': versions()}
     part = work_dir / f'{RECORD}{PART}'
     part.write_text(json.dumps(record, indent=1))
     put_in_place(part, work_dir / RECORD)

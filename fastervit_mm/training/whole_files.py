@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.dist import is_main_process
 from torch import nn
 
@@ -133,16 +133,27 @@ def is_whole(path: Path) -> bool:
     try:
         if start == ARCHIVE:
             check_archive(path)
+            torch._C.PyTorchFileReader(str(path))  # its table of contents, as PyTorch reads it
         else:
             load_file(path)
-    except (ValueError, zipfile.BadZipFile):  # a FileError too
+    except Exception:  # damaged bytes make zipfile and PyTorch raise any
         return False
     return True
 
 
-def newest_whole(work_dir: Path) -> Path | None:
-    """The checkpoint of the most steps in ``work_dir`` that is what was written."""
-    matches = ((_STEP.fullmatch(path.name), path) for path in work_dir.glob('*.pth'))
+def newest_whole(folder: Path, template: str | None = None) -> Path | None:
+    """The checkpoint of the most steps in ``folder`` that is what was written.
+
+    Args:
+        folder: of checkpoints.
+        template: of their names, such as 'model_{}.pth'. Default None: mmengine's.
+    """
+    name = (
+        _STEP
+        if template is None
+        else re.compile(r'(\d+)'.join(map(re.escape, template.split('{}'))))
+    )
+    matches = ((name.fullmatch(path.name), path) for path in folder.glob('*'))
     steps = {int(match[1]): path for match, path in matches if match is not None}
     return next(
         (steps[step] for step in sorted(steps, reverse=True) if is_whole(steps[step])), None

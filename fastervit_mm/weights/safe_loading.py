@@ -250,6 +250,9 @@ def _read_safetensors(path: str | os.PathLike) -> dict[str, Any]:
     return dict(state_dict=tensors, meta=meta)
 
 
+FOLDER_MARK = 0x10  # of an entry of a zip archive
+
+
 def check_archive(path: str | os.PathLike) -> None:
     """The records of PyTorch's archive must be what was written: ``torch.load`` does not look.
 
@@ -264,10 +267,20 @@ def check_archive(path: str | os.PathLike) -> None:
     with open(path, 'rb') as file:
         if file.read(4) != ARCHIVE:
             return
+    try:
+        _check_records(path)
+    except (NotImplementedError, RuntimeError) as error:  # of a damaged table of contents
+        raise ValueError(f'its table of contents is damaged ({error})') from None
+
+
+def _check_records(path: str | os.PathLike) -> None:
+    """`check_archive` of a zip archive."""
     with zipfile.ZipFile(path) as archive:
         records = archive.infolist()
         if any(record.compress_type != zipfile.ZIP_STORED for record in records):
             raise ValueError('it holds compressed records, which PyTorch does not write')
+        if any(record.external_attr & FOLDER_MARK for record in records):
+            raise ValueError('it marks records as folders, which PyTorch would read as empty')
         if sum(record.file_size for record in records) > os.path.getsize(path):
             raise ValueError('its records are larger than the file')
         # torch.serialization.set_crc32_options can leave checksums out

@@ -31,7 +31,7 @@ def build(fused: bool) -> FasterViT:
 def kept_by_size() -> dict[str, int]:
     """Live tensors and their bytes, and entries of lists, dicts and sets that we own."""
     gc.collect()
-    tensors = [t for t in gc.get_objects() if isinstance(t, torch.Tensor)]
+    tensors = [t for t in gc.get_objects() if type(t) in (torch.Tensor, torch.nn.Parameter)]
     memory = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
     return dict(tensors=len(tensors), bytes=sum(memory.values()), entries=entries_of_ours())
 

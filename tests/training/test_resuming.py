@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ from mmengine.config import Config
 
 from fastervit_mm.errors import FileError
 from fastervit_mm.report.work_dir import find_config, read_curves
+from fastervit_mm.training.hooks import ResumableCheckpointHook
 from fastervit_mm.training.resuming import resume_point, settle_start
 from fastervit_mm.training.runner import starts_from_random_weights
+from fastervit_mm.training.whole_files import is_whole
+from fastervit_mm.weights.safe_loading import load_file
 from tests.helpers import ROOT, call_tool
 from tests.training.toy_run import same_weights, weights, write_config
 
@@ -487,3 +491,167 @@ def test_the_config_of_a_run_is_the_one_that_it_names(tmp_path):
     (tmp_path / 'run/run.json').unlink()
     with pytest.raises(FileError, match='holds 2 configs'):
         find_config(tmp_path / 'run')
+
+
+def described(folder):
+    """The files that say what a run is."""
+    files = {p: was for p, was in content(folder).items() if len(p.parts) < 3}
+    return {p: was for p, was in files.items() if p.suffix in ('.py', '.json')}
+
+
+@pytest.mark.parametrize('ends', ['raise KeyboardInterrupt', 'raise RuntimeError("memory")'])
+def test_whatever_ends_it_before_it_goes_on_leaves_the_files(ends, tmp_path, monkeypatch):
+    """Also with the labels on another disk, and the rest of data nobody's but the user's."""
+    work_dir, other = tmp_path / 'run', Path(tempfile.mkdtemp(dir='/dev/shm'))
+    try:
+        train(write_config(tmp_path / 'c', 2), work_dir)
+        (work_dir / 'data').symlink_to(other)
+        (other / 'written_by_train.txt').touch()
+        (other / 'train.json').write_text('labels of the run')
+        before = described(work_dir)
+        config = write_config(tmp_path / 'd', 3, classes=('x', 'y'))
+        assert 'goes on with its own' in line_of(train(config, work_dir, '--resume', expect=1))
+        assert (other / 'train.json').read_text() == 'labels of the run'
+        assert before == described(work_dir)
+        monkeypatch.setattr(ResumableCheckpointHook, 'after_load_checkpoint', _ending(ends))
+        with pytest.raises((KeyboardInterrupt, RuntimeError, AssertionError)):
+            train(config, work_dir, '--resume')
+        assert before == described(work_dir)
+        assert not (work_dir / '.before').exists()
+    finally:
+        shutil.rmtree(other)
+
+
+def _ending(how):
+    def end(self, runner, checkpoint):
+        exec(how)
+
+    return end
+
+
+def test_what_a_kill_leaves_is_put_back(tmp_path):
+    train(write_config(tmp_path / 'c', 2), tmp_path / 'run')
+    before = (tmp_path / 'run/toy_run.py').read_text()
+    code = (
+        'import os, signal; from pathlib import Path; from fastervit_mm.config.run_folder import *\n'
+        f'with unchanged_if_refused(Path({str(tmp_path / "run")!r}), "toy_run.py", lambda: False):\n'
+        f'    Path({str(tmp_path / "run/toy_run.py")!r}).write_text("another")\n'
+        '    os.kill(os.getpid(), signal.SIGKILL)'
+    )
+    subprocess.run([sys.executable, '-c', code], cwd=ROOT)
+    assert (tmp_path / 'run/toy_run.py').read_text() == 'another'
+    other = write_config(tmp_path / 'd', 3, classes=('x', 'y'))
+    train(other, tmp_path / 'run', '--resume', expect=1)
+    assert (tmp_path / 'run/toy_run.py').read_text() == before
+
+
+@pytest.mark.parametrize(
+    'left, words',
+    [
+        (['best_tiny_score_epoch_1.pth'], 'holds checkpoints, but none that can be resumed'),
+        (['last_checkpoint'], 'holds checkpoints, but none that can be resumed'),
+    ],
+)
+def test_a_run_does_not_start_over_its_own_remains(left, words, tmp_path):
+    for name in left:
+        (tmp_path / 'run').mkdir(exist_ok=True)
+        (tmp_path / 'run' / name).touch()
+    assert words in line_of(train(write_config(tmp_path), tmp_path / 'run', '--resume', expect=1))
+
+
+@pytest.mark.parametrize('named', ['{}', ''])
+def test_checkpoints_elsewhere_and_by_other_names(named, tmp_path):
+    """A torn one, or an empty mark, makes the one before count there too."""
+    config, big = write_config(tmp_path / 'c', 3), tmp_path / 'big'
+    more = f'default_hooks["checkpoint"].update(out_dir="{big}", filename_tmpl="model_{{}}.pth")'
+    config.write_text(f'{config.read_text()}\n{more}\n')
+    train(config, tmp_path / 'run')
+    torn = big / 'run/model_3.pth'
+    torn.write_bytes(torn.read_bytes()[:500])
+    (tmp_path / 'run/last_checkpoint').write_text(named.format(torn))
+    output = train(config, tmp_path / 'run', '--resume')
+    assert 'resumed epoch: 2' in output and (f'{torn} is torn' in output) == bool(named)
+
+
+def test_a_run_that_moved_its_checkpoints_goes_on_from_the_last(tmp_path):
+    train(write_config(tmp_path / 'c', 2), tmp_path / 'run')
+    keep = ('--cfg-options', f'default_hooks.checkpoint.out_dir={tmp_path / "big"}')
+    train(write_config(tmp_path / 'd', 3), tmp_path / 'run', '--resume', *keep)
+    for options in (keep, ()):
+        config = write_config(tmp_path / 'e', 4 if options else 5)
+        output = train(config, tmp_path / 'run', '--resume', *options)
+        assert f'resumed epoch: {3 if options else 4}' in output
+
+
+def resumed_rates(tmp_path, first, then, options=()):
+    """Learning rates of a run whose schedule was another one for its first two epochs."""
+    for epochs, schedule in ((2, first), (6, then)):
+        config = write_config(tmp_path / f'c{epochs}', epochs)
+        config.write_text(f'{config.read_text()}\n{schedule}\n')
+        output = train(config, tmp_path / 'run', *['--resume'] * (epochs == 6), *options)
+    return rates(tmp_path / 'run')[8:], output
+
+
+def test_a_schedule_that_is_added(tmp_path):
+    found, output = resumed_rates(tmp_path, 'param_scheduler = []', '')
+    train(write_config(tmp_path / 'whole', 6), tmp_path / 'other')
+    assert found == rates(tmp_path / 'other')[8:] and 'the schedule is another' in output
+
+
+@pytest.mark.parametrize('then', ['param_scheduler = []', 'param_scheduler = None'])
+def test_a_schedule_that_is_taken_away(then, tmp_path):
+    found, output = resumed_rates(tmp_path, '', then)
+    assert set(found) == {0.01} and 'goes on from 0.01 (the old one was at 0.001)' in output
+
+
+def test_another_kind_of_optimizer_is_one_line(tmp_path):
+    train(write_config(tmp_path / 'c', 1), tmp_path / 'run')
+    before = described(tmp_path / 'run')
+    options = ('--resume', '--cfg-options', 'optim_wrapper.optimizer.type=SGD')
+    line = line_of(train(write_config(tmp_path / 'd', 2), tmp_path / 'run', *options, expect=1))
+    assert 'optimizer is of another kind' in line
+    assert {p: described(tmp_path / 'run')[p] for p in before} == before
+
+
+def test_damage_anywhere_makes_a_checkpoint_torn(tmp_path):
+    """Every byte of its table of contents, and some others: never an exception."""
+    path = tmp_path / 'epoch_1.pth'
+    torch.save(dict(a=torch.ones(10)), path)
+    whole = path.read_bytes()
+    assert is_whole(path)
+    table = whole.index(b'PK\x01\x02')
+    for place in [*range(table, len(whole)), *range(0, table, 7)]:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        if is_whole(path):  # a byte that nobody reads
+            assert load_file(path)['a'].tolist() == [1] * 10
+
+
+def test_intervals_that_change(tmp_path):
+    """Whether a validation was due follows them."""
+    config = write_config(tmp_path / 'c', 5)
+    more = 'train_cfg.update(val_interval=3, dynamic_intervals=[(4, 1)])'
+    config.write_text(f'{config.read_text()}\n{more}\n')
+    train(config, tmp_path / 'run')
+    (tmp_path / 'run/last_validation').unlink()
+    (tmp_path / 'run/last_checkpoint').write_text('epoch_4.pth')
+    assert 'once more' in train(config, tmp_path / 'run', '--resume')
+
+
+def test_a_mark_of_a_later_validation_does_not_count(tmp_path):
+    config = write_config(tmp_path / 'c', 2)
+    train(config, tmp_path / 'run')
+    (tmp_path / 'run/last_validation').write_text('9')
+    train(write_config(tmp_path / 'd', 2), tmp_path / 'run', '--resume')
+    assert (tmp_path / 'run/last_validation').read_text() == '2'
+
+
+def test_another_file_of_the_configs_name_stays(tmp_path):
+    config, work_dir = write_config(tmp_path / 'c', 1), tmp_path / 'mine'
+    work_dir.mkdir()
+    (work_dir / 'toy_run.py').write_text("# the user's")
+    assert 'holds a file toy_run.py' in line_of(train(config, work_dir, expect=1))
+    (work_dir / 'toy_run.py').rename(work_dir / 'own.py')
+    train(config, work_dir)
+    other = write_config(tmp_path / 'd', 2, name='own.py')
+    assert 'holds a file own.py' in line_of(train(other, work_dir, '--resume', expect=1))
+    assert (work_dir / 'own.py').read_text() == "# the user's"

@@ -56,6 +56,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path, monkeypatch):
         command="python tools/train.py 'my config.py' --epochs 3",
         work_dir=str(work_dir),
         config='',
+        configs=[''],
         versions=versions(),
     )
     assert json.loads((work_dir / 'run.json').read_text()) == record

@@ -7,7 +7,6 @@ import zipfile
 
 import pytest
 import torch
-from torch.serialization import set_crc32_options
 
 from fastervit_mm.errors import FileError
 from fastervit_mm.weights.published import MOST_EXPANDED, check_finite
@@ -74,6 +73,9 @@ def test_one_bit_of_a_number_or_a_name(piece, bit, stored):
 
 
 def test_checksums_that_were_not_written_are_not_missed(tmp_path):
+    set_crc32_options = getattr(torch.serialization, 'set_crc32_options', None)
+    if set_crc32_options is None:
+        pytest.skip('torch before 2.6 always writes them')
     set_crc32_options(False)
     try:
         torch.save(dict(a=torch.ones(3)), tmp_path / 'a.pth')
