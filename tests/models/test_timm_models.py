@@ -11,7 +11,7 @@ import torch
 from timm.models._manipulate import group_parameters
 
 from fastervit_mm import VARIANTS, FasterViT, timm_models
-from fastervit_mm.errors import ArgumentError
+from fastervit_mm.errors import ArgumentError, FileError
 from fastervit_mm.models.classifier import FasterViTClassifier
 from tests.helpers import FIXTURES, SMALL, published_tensor
 from tests.stand_in_weights import image
@@ -248,6 +248,18 @@ def test_pretrained(published_file):
     )
     name = 'levels.0.blocks.0.conv1.weight'
     assert torch.equal(features.model.state_dict()[name], state[f'module.{name}'])
+
+
+def test_the_users_own_file_counts(published_file, tmp_path):
+    """By timm's ``pretrained_cfg`` too; one of another network is one line."""
+    path, state = published_file
+    model = timm.create_model('fastervit_0', pretrained=True, pretrained_cfg=dict(file=str(path)))
+    name = 'levels.0.blocks.0.conv1.weight'
+    assert torch.equal(model.state_dict()[name], state[f'module.{name}'])
+    torch.save({k: v for k, v in state.items() if 'norm1' not in k}, tmp_path / 'less.pth')
+    overlay = dict(file=str(tmp_path / 'less.pth'))
+    with pytest.raises(FileError, match='the weights are not of fastervit_0'):
+        timm.create_model('fastervit_0', pretrained=True, pretrained_cfg_overlay=overlay)
 
 
 def test_tracing_goes_round_the_stages():
