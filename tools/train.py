@@ -115,6 +115,9 @@ def train(args: argparse.Namespace) -> None:
             if checkpoint is not None:
                 name, begun = Path(args.config).name, partial(has_begun, made)
                 stack.enter_context(unchanged_if_refused(folder, name, begun))
+            write_record(
+                folder, Path(args.config).name
+            )  # whose config it will be, whatever ends it
         made.append(prepare(cfg, args, checkpoint))
         if is_main_process():
             write_record(folder, Path(args.config).name)

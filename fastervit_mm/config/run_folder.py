@@ -134,8 +134,8 @@ def unchanged_if_refused(folder: Path, config: str, begun: Callable[[], bool]) -
     kept = folder / BEFORE
     if (kept / COMPLETE).is_file():
         _put_back(folder, config)
+    forget_before(folder)
     with writing(kept):
-        shutil.rmtree(kept, ignore_errors=True)
         for path in _described_by(folder, config):
             copy = kept / path.relative_to(folder)
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -154,6 +154,7 @@ def unchanged_if_refused(folder: Path, config: str, begun: Callable[[], bool]) -
 
 def forget_before(folder: Path) -> None:
     """The run in ``folder`` has taken up its checkpoint: its files are the new ones."""
+    (folder / BEFORE / COMPLETE).unlink(missing_ok=True)  # first: half of it must not be believed
     shutil.rmtree(folder / BEFORE, ignore_errors=True)
 
 

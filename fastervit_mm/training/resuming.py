@@ -30,7 +30,12 @@ from .whole_files import is_whole, newest_whole
 # what a parameter scheduler counts; everything else of its state is what it was built with
 LONGEST_PATH = 4096  # characters
 SCHEDULED = {'initial_lr', 'initial_momentum', 'lr', 'max_lr', 'min_lr', 'params', 'param_names'}
-COUNTED = ('last_step', '_global_step', '_last_value', 'verbose')
+# settings of groups that newer torch has and fills in by itself
+FILLED = {'foreach', 'fused', 'capturable', 'differentiable', 'maximize', 'decoupled_weight_decay'}
+COUNTED = (
+    *('last_step', '_global_step', '_last_value', 'verbose'),
+    *('best', 'num_bad_epochs', 'cooldown_counter'),  # of a scheduler that follows metrics
+)
 
 
 def resume_point(
@@ -202,6 +207,8 @@ def _check_optimizer_kind(saved: dict[str, Any], fresh: dict[str, Any]) -> None:
         FileError: it lacks settings that this kind has.
     """
     for group, new in zip(_groups(saved), _groups(fresh), strict=True):
+        for key in FILLED & set(new):
+            group.setdefault(key, new[key])
         lacking = sorted(set(new) - set(group) - SCHEDULED)
         if lacking:
             raise FileError(

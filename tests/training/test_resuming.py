@@ -655,3 +655,57 @@ def test_another_file_of_the_configs_name_stays(tmp_path):
     other = write_config(tmp_path / 'd', 2, name='own.py')
     assert 'holds a file own.py' in line_of(train(other, work_dir, '--resume', expect=1))
     assert (work_dir / 'own.py').read_text() == "# the user's"
+
+
+def test_a_rate_that_follows_metrics_stays_where_it_is(tmp_path):
+    """What such a schedule has counted is no change of it."""
+    plateau = (
+        'param_scheduler = [dict(type="ReduceOnPlateauLR", monitor="tiny/score", rule="greater", '
+        'factor=0.1, patience=0, threshold=10., threshold_rule="abs")]'
+    )
+    config = write_config(tmp_path / 'c', 5)
+    config.write_text(f'{config.read_text()}\n{plateau}\n')
+    train(config, tmp_path / 'whole')
+    shutil.copytree(tmp_path / 'whole', tmp_path / 'run')
+    (tmp_path / 'run/epoch_5.pth').unlink()
+    (tmp_path / 'run/last_checkpoint').write_text('epoch_4.pth')
+    output = train(config, tmp_path / 'run', '--resume')
+    assert 'the schedule is another' not in output
+    assert same_weights(tmp_path / 'whole/epoch_5.pth', tmp_path / 'run/epoch_5.pth')
+    assert rates(tmp_path / 'whole')[-1] < 0.001
+
+
+def test_a_copy_that_is_half_removed_is_not_believed(tmp_path, monkeypatch):
+    train(write_config(tmp_path / 'c', 2), tmp_path / 'run')
+    before = described(tmp_path / 'run')
+    monkeypatch.setattr(shutil, 'rmtree', lambda *_, **__: None)  # a kill comes first
+    train(write_config(tmp_path / 'c', 3), tmp_path / 'run', '--resume')
+    monkeypatch.undo()
+    (tmp_path / 'run/.before/run.json').unlink()
+    train(write_config(tmp_path / 'c', 3, width=9), tmp_path / 'run', '--resume', expect=1)
+    assert described(tmp_path / 'run').keys() == before.keys()
+
+
+def test_a_checkpoint_of_an_older_torch(tmp_path):
+    """Its optimizer lacks settings that newer torch fills in."""
+    config = write_config(tmp_path / 'c', 2)
+    train(config, tmp_path / 'run')
+    path = tmp_path / 'run/epoch_1.pth'
+    checkpoint = torch.load(path, weights_only=False)
+    for group in checkpoint['optimizer']['param_groups']:
+        group.pop('decoupled_weight_decay', None)
+    torch.save(checkpoint, path)
+    train(config, tmp_path / 'other', '--resume', path)
+    assert same_weights(tmp_path / 'run/epoch_2.pth', tmp_path / 'other/epoch_2.pth')
+
+
+def test_a_start_that_was_killed_early_can_be_started_again(tmp_path):
+    """Between the writing of the config and that of the record, too."""
+    config = write_config(tmp_path / 'c', 1)
+    hook = 'custom_hooks = [dict(type="NoSuchHook")]'
+    text = config.read_text()
+    config.write_text(f'{text}\n{hook}\n')
+    train(config, tmp_path / 'run', expect=1)
+    (tmp_path / 'run/toy_run.py').write_text('# dumped')
+    config.write_text(text)
+    train(config, tmp_path / 'run')
