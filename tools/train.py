@@ -106,21 +106,19 @@ def train(args: argparse.Namespace) -> None:
     start_processes(cfg)
     # a job that is started again with the same options goes on; the first start has nothing to resume
     checkpoint = settle_start(cfg, args.resume, args.fresh, warm=args.start is not None)
-    folder, made = Path(cfg.work_dir), list[Runner]()
+    folder, name, made = Path(cfg.work_dir), Path(args.config).name, list[Runner]()
     with ExitStack() as stack:
         if is_main_process():
             for place in {folder, checkpoint_folder(cfg)}:
                 stack.enter_context(claimed(place))
             check_not_overwritten(Path(args.config), folder)
             if checkpoint is not None:
-                name, begun = Path(args.config).name, partial(has_begun, made)
+                begun = partial(has_begun, made)
                 stack.enter_context(unchanged_if_refused(folder, name, begun))
-            write_record(
-                folder, Path(args.config).name
-            )  # whose config it will be, whatever ends it
+            write_record(folder, name)  # whose config it will be, whatever ends it
         made.append(prepare(cfg, args, checkpoint))
         if is_main_process():
-            write_record(folder, Path(args.config).name)
+            write_record(folder, name)  # with mmcv's operators, which are known by now
         made[0].train()
     end_processes()
 

@@ -15,6 +15,7 @@ from typing import IO, Any
 from mmengine.config import Config
 
 from ..errors import ArgumentError, reading, writing
+from ..weights.whole_writing import PART, put_in_place
 
 RECORD = 'run.json'  # what the run was started with
 CONFIG = 'config'  # in the record: name of the resolved config in the folder
@@ -165,9 +166,9 @@ def _put_back(folder: Path, config: str) -> None:
     for name in before:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f'{path.name}.part')
+        part = path.with_name(path.name + PART)
         shutil.copy2(kept / name, part)
-        part.replace(path)
+        put_in_place(part, path)
     for path in _described_by(folder, config):
         if path.relative_to(folder) not in before:
             path.unlink()

@@ -27,8 +27,9 @@ from ..data.coco import Content, category_names
 from ..data.coco_reading import CocoPart, CocoReading
 from ..data.reading import Reading
 from ..errors import ArgumentError
+from ..weights.whole_writing import write_whole
 from .base import Task
-from .prepared_data import PreparedData, check_known, in_order_of, metainfo, write_whole
+from .prepared_data import PreparedData, check_known, in_order_of, metainfo
 
 LARGEST_ID = 2**31  # of a category, as NumPy's arrays hold it
 

@@ -16,8 +16,8 @@ from mmengine.registry import init_default_scope
 
 from ..errors import FileError
 from ..weights.safe_loading import latin1, no_bytes, plain_numpy, with_arrays
+from ..weights.whole_writing import write_whole
 from .detection_truth import Truth, coco_entries
-from .prepared_data import write_whole
 
 PICKLES = ('.pkl', '.pickle')
 # what a pickle of mmdet's detections is made of, beside numpy's arrays

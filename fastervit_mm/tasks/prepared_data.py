@@ -22,6 +22,7 @@ from ..data.layouts import OWN_MARK
 from ..data.text import printable
 from ..errors import ArgumentError, writing
 from ..pictures import class_colour
+from ..weights.whole_writing import write_whole
 
 
 class PreparedData(NamedTuple):
@@ -47,13 +48,6 @@ def prepared_data_folder(work_dir: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / OWN_MARK, 'What training uses of a folder of images; not a data set.\n')
     return folder
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file in one step: a run that reads it never sees half of it."""
-    part = path.with_name(f'{path.name}.part')
-    part.write_text(text)
-    part.replace(path)
 
 
 def check_can_be_written(path: Path) -> None:

@@ -19,8 +19,9 @@ from ..data.files import by_stem, image_files, stem_of
 from ..data.layouts import is_ade20k, read_classes
 from ..data.reading import Progress, Reading
 from ..errors import ArgumentError
+from ..weights.whole_writing import write_whole
 from .base import Task
-from .prepared_data import PreparedData, check_known, in_order_of, metainfo, write_whole
+from .prepared_data import PreparedData, check_known, in_order_of, metainfo
 
 LOOKED_AT = 200  # label maps of a folder, at most: it is looked at before a run, not read
 

@@ -235,9 +235,11 @@ def follow_schedule(runner: Runner, checkpoint: dict[str, Any]) -> None:
     _check_optimizer_kind(saved, fresh)
     wanted = [_stated(state) for state in plain_states([s.state_dict() for s in schedulers])]
     same = wanted == [_stated(state) for state in states]
-    if not schedulers or (not same and any(hasattr(s, 'need_val_args') for s in schedulers)):
-        _take_rate(saved, fresh)  # there is nothing to step, or what follows metrics
-    if same or not schedulers or any(hasattr(s, 'need_val_args') for s in schedulers):
+    # nothing to step, or what follows metrics, which are not there any more
+    unsteppable = not schedulers or any(hasattr(s, 'need_val_args') for s in schedulers)
+    if unsteppable and not (schedulers and same):
+        _take_rate(saved, fresh)
+    if same or unsteppable:
         return
     meta, loop = checkpoint['meta'], runner.train_loop
     # an epoch may have another length now: the schedule counts by that

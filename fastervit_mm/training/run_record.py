@@ -13,7 +13,7 @@ from typing import Any
 from ..compatibility import LINES
 from ..config.run_folder import CONFIG, CONFIGS, FOLDER, RECORD, read_record
 from ..operators import operators_in_use
-from ..weights.whole_writing import PART, put_in_place
+from ..weights.whole_writing import write_whole
 
 PACKAGES = (
     'fastervit_mm',
@@ -50,6 +50,4 @@ def write_record(work_dir: Path, config: str = '') -> None:
     earlier = read_record(work_dir).get(CONFIGS, [])
     names = [*(name for name in earlier if name != config), config]
     record |= {CONFIG: config, CONFIGS: names, 'versions': versions()}
-    part = work_dir / f'{RECORD}{PART}'
-    part.write_text(json.dumps(record, indent=1))
-    put_in_place(part, work_dir / RECORD)
+    write_whole(work_dir / RECORD, json.dumps(record, indent=1))

@@ -35,6 +35,13 @@ def put_in_place(part: Path, path: Path) -> None:
             raise
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a text in one step: who reads it never sees half of it."""
+    part = path.with_name(path.name + PART)
+    part.write_text(text)
+    put_in_place(part, path)
+
+
 def save_whole(content: Any, path: Path) -> None:
     """``torch.save`` in one step: until ``path`` is whole, what was there stays.
 
