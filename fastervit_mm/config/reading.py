@@ -15,7 +15,7 @@ from mmengine.config import Config, DictAction
 
 from ..errors import ArgumentError, FileError, UserError, check_folder
 from .host import check_host_library
-from .run_folder import follow_move
+from .run_folder import as_begun, follow_move
 from .settings import check_settings
 
 TORCHRUN = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
@@ -108,7 +108,7 @@ def read_config(path: str | os.PathLike) -> Config:
         hint = f'did you mean {" or ".join(close)}?' if close else 'configs lie under configs/'
         raise FileError(f'config {path} does not exist; {hint}')
     try:
-        cfg = Config.fromfile(path)
+        cfg = Config.fromfile(as_begun(file))
     except UserError:
         raise
     except Exception as error:  # a config is code, and may raise anything

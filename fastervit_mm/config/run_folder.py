@@ -28,13 +28,24 @@ BEFORE = '.before'  # what the files were, while a run is made ready to go on
 FOLDER = 'work_dir'  # in the record: where the folder was then, absolute
 
 
+def as_begun(path: Path) -> Path:
+    """A file of a run as it is while that runs: of a start that took up no checkpoint, nothing counts.
+
+    Args:
+        path: in the folder of the run.
+    """
+    kept = path.parent / BEFORE
+    before = kept / path.name
+    return before if (kept / COMPLETE).is_file() and before.is_file() else path
+
+
 def read_record(folder: Path) -> dict[str, Any]:
     """What the run in ``folder`` was started with; empty where our tools did not start it.
 
     Raises:
         FileError: it is torn, or something else.
     """
-    path = folder / RECORD
+    path = as_begun(folder / RECORD)
     if not path.exists():
         return {}
     with reading(path, 'move it out of the work dir'):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from mmengine.config import Config
 
+from ..data.text import TEMPLATE, printable
 from ..errors import ArgumentError
 
 # setting -> what it may be; a config need not have it
@@ -86,3 +88,33 @@ def _check_number(name: str, value: Any, least: int) -> None:
     if value is None or (isinstance(value, int) and value >= least):
         return
     raise ArgumentError(f'{name} is {value!r:.80}; it must be a whole number of at least {least}')
+
+
+def check_no_templates(cfg: Config) -> None:
+    """A config that is written must read as it was: no name or value may be replaced then.
+
+    mmengine replaces what stands in double braces wherever it is in the text, so that the name of a
+    folder could be an expression.
+
+    Raises:
+        ArgumentError: a setting holds double braces.
+    """
+    for place, text in _texts(cfg.to_dict()):
+        if TEMPLATE in text:
+            raise ArgumentError(
+                f'{place or "the config"} holds {printable(text):.160}; {TEMPLATE} is replaced in '
+                'config files: rename the file, folder or setting'
+            )
+
+
+def _texts(node: Any, place: str = '') -> Iterator[tuple[str, str]]:
+    """Every text in a setting, keys too, and where it is."""
+    if isinstance(node, str):
+        yield place, node
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield place, str(key)
+            yield from _texts(value, f'{place}.{key}'.lstrip('.'))
+    elif isinstance(node, (list, tuple, set)):
+        for value in node:
+            yield from _texts(value, place)

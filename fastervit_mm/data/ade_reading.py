@@ -57,6 +57,11 @@ class AdeReading(Reading):
     train: AdePart | None
     val: AdePart | None
 
+    @property
+    def image_folders(self) -> list[Path]:
+        """See `Reading.image_folders`."""
+        return [part.split.images for part in self.splits]
+
     def note_small_images(self, least: int) -> None:
         """See `Reading.note_small_images`; mmseg trains on images of any size."""
 

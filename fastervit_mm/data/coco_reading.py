@@ -52,6 +52,11 @@ class CocoReading(Reading):
     val: CocoPart | None
 
     @property
+    def image_folders(self) -> list[Path]:
+        """See `Reading.image_folders`."""
+        return [part.images for part in self.splits]
+
+    @property
     def as_stored(self) -> bool:
         """Whether the annotations were made on images that were not turned as EXIF says."""
         return any(findings.rotated['as stored'] for findings in self.findings)

@@ -15,10 +15,9 @@ from PIL import Image
 from ..errors import ArgumentError
 from .findings import REMEDIES, Findings
 from .images import read_pixels
-from .text import printable
+from .text import TEMPLATE, printable
 
 LEAST_SIDE = 32  # px, of images that the configs here train on (filter_cfg.min_size)
-TEMPLATE = '{{'  # of mmengine's configs: {{$HOME:x}} becomes the variable's value
 
 Progress = Callable[[Iterable], Iterable]
 
@@ -62,11 +61,17 @@ class Reading(ABC):
     def fatal(self) -> list[str]:
         """Why training would fail."""
         reasons = [reason for findings in self.findings for reason in findings.fatal]
+        places = map(str, [self.folder.absolute(), *self.image_folders])
+        named = [f'the class name {name!r}' for name in self.classes if TEMPLATE in name]
+        named += [f'the path {printable(place)}' for place in places if TEMPLATE in place][:1]
         return reasons + [
-            f'the class name {name!r} holds {TEMPLATE}, which config files replace: rename the class'
-            for name in self.classes
-            if TEMPLATE in name
+            f'{what} holds {TEMPLATE}, which config files replace: rename it' for what in named
         ]
+
+    @property
+    @abstractmethod
+    def image_folders(self) -> list[Path]:
+        """Of the images of each split."""
 
     def stop_on_fatal(self) -> None:
         """Raise ArgumentError with the first reason for which training would fail."""

@@ -26,7 +26,12 @@ from ..registry import HOOKS
 from .checkpoint_content import check_state_of_training, plain_states
 from .random_states import random_states, set_random_states
 from .resuming import check_same_run, follow_schedule
-from .whole_files import check_finite_weights, remove_parts, whole_checkpoints
+from .whole_files import (
+    check_finite_weights,
+    note_start_point,
+    remove_parts,
+    whole_checkpoints,
+)
 
 VALIDATED = 'last_validation'  # a file with the epoch or iteration whose validation came to its end
 
@@ -101,6 +106,7 @@ class ResumableCheckpointHook(CheckpointHook):
         """Take up what the stopped run left: its best checkpoint, and a validation that it did not end."""
         super().before_train(runner)
         if is_main_process():
+            self._note_start(runner)
             forget_before(Path(runner.work_dir))
         for name, parameter in runner.model.named_parameters() if self._gradients else ():
             if name in self._gradients and self._gradients[name].shape == parameter.shape:
@@ -117,6 +123,13 @@ class ResumableCheckpointHook(CheckpointHook):
             self._loaded = states  # for the training that follows
             self.last_ckpt = runner._load_from  # it gets the new best score too
             runner.val_loop.run()
+
+    def _note_start(self, runner: Runner) -> None:
+        """A run that goes on from a file of its own does so again, if it ends before its next one."""
+        start = Path(runner._load_from or '')
+        own = [Path(folder).resolve() for folder in (runner.work_dir, str(self.out_dir))]
+        if runner._resume and start.exists() and start.resolve().parent in own:
+            note_start_point(Path(runner.work_dir), start.resolve())
 
     def _own_best(self) -> None:
         """The best checkpoint of a copied run is the copy's: a better one must not replace another's."""

@@ -68,11 +68,12 @@ def resume_point(
     stated = [Path(named)] if named else []
     found = [folder / path.name for path in stated for folder in folders]
     if read_record(work_dir).get(FOLDER) == str(work_dir.resolve()):
-        found = stated + found  # no copy: what it names is its own, wherever that lies
+        found += stated  # no copy: what it names is its own, wherever that lies
     for path in found:
         if path.is_dir() or is_whole(path):
             return str(path)
-    newest = [path for path in (newest_whole(folder, template) for folder in folders) if path]
+    last_name = Path(named).name
+    newest = [path for f in folders if (path := newest_whole(f, template, last_name)) is not None]
     if not newest and stated and (stated[0].is_dir() or is_whole(stated[0])):
         return str(stated[0])
     torn = next((path for path in [*found, *stated] if path.is_file()), None)

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from ..compatibility import leave_training_out
 from ..config.data_sets import nested_dicts
 from ..config.host import building
+from ..config.settings import check_no_templates
 from ..errors import ArgumentError
 from .processes import check_same_everywhere, has_accelerator, say, start_processes
 from .resuming import forget_pretrained
@@ -145,6 +146,7 @@ def build_runner(cfg: Config, *, resume: str | None = None, tests: bool = False)
         tests: write the config beside the log instead: a training's may be in the work dir.
             Default False.
     """
+    check_no_templates(cfg)
     start_processes(cfg)
     check_same_everywhere('the checkpoint to start from', start_of(cfg, resume))
     choose_precision(cfg)

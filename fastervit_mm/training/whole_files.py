@@ -14,9 +14,11 @@ from torch import nn
 
 from ..errors import FileError, UserError
 from ..weights.safe_loading import ARCHIVE, check_archive, load_file
-from ..weights.whole_writing import PART, put_in_place
+from ..weights.whole_writing import PART, put_in_place, write_whole
+from .processes import say
 
 _STEP = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
+_BEST = re.compile(r'best_.*(?:epoch|iter)_(\d+)\.pth')
 
 
 def check_finite_weights(model: nn.Module) -> None:
@@ -141,20 +143,50 @@ def is_whole(path: Path) -> bool:
     return True
 
 
-def newest_whole(folder: Path, template: str | None = None) -> Path | None:
+def step_of(name: str, template: str | None = None) -> int | None:
+    """The step of a checkpoint by its name; None: that tells none.
+
+    Args:
+        name: of the file.
+        template: of such names, such as 'model_{}.pth'. Default None: mmengine's.
+    """
+    pattern = _STEP
+    if template is not None:
+        pattern = re.compile(r'(\d+)'.join(map(re.escape, template.split('{}'))))
+    match = pattern.fullmatch(name)
+    return None if match is None else int(match[1])
+
+
+def newest_whole(folder: Path, template: str | None = None, last: str = '') -> Path | None:
     """The checkpoint of the most steps in ``folder`` that is what was written.
 
     Args:
         folder: of checkpoints.
         template: of their names, such as 'model_{}.pth'. Default None: mmengine's.
+        last: name of the run's last one; later ones were left when it went back to an earlier
+            one. Default '': not known.
     """
-    name = (
-        _STEP
-        if template is None
-        else re.compile(r'(\d+)'.join(map(re.escape, template.split('{}'))))
-    )
-    matches = ((name.fullmatch(path.name), path) for path in folder.glob('*'))
-    steps = {int(match[1]): path for match, path in matches if match is not None}
+    steps = {step_of(path.name, template): path for path in folder.glob('*')}
+    limit = step_of(last, template)
+    known = [step for step in steps if step is not None and (limit is None or step <= limit)]
     return next(
-        (steps[step] for step in sorted(steps, reverse=True) if is_whole(steps[step])), None
+        (steps[step] for step in sorted(known, reverse=True) if is_whole(steps[step])), None
     )
+
+
+def note_start_point(work_dir: Path, checkpoint: Path) -> None:
+    """Let ``last_checkpoint`` name what a run goes on from: it may have moved, or gone back.
+
+    Best checkpoints of later steps, which it left when it went back, get other names.
+
+    Args:
+        work_dir: of the run.
+        checkpoint: of the run.
+    """
+    write_whole(work_dir / 'last_checkpoint', str(checkpoint))
+    step = step_of(checkpoint.name)
+    for best in checkpoint.parent.glob('best_*.pth') if step is not None else ():
+        found = _BEST.fullmatch(best.name)
+        if found is not None and int(found[1]) > step:
+            best.replace(best.with_name(f'left_{best.name}'))
+            say(f'{best} is of a later step than the run goes on from: it is left_{best.name} now')

@@ -9,8 +9,10 @@ from fastervit_mm.data.folder import OBJECTS, read_folder
 from fastervit_mm.data.layouts import leads_out
 from fastervit_mm.errors import ArgumentError
 from fastervit_mm.tasks.prepared_data import check_known
-from tests.helpers import call_tool
+from tests.helpers import ROOT, call_tool
 from tests.tasks.folders import coco_content, write_coco2017
+
+SHAPES = ROOT / 'configs/detection/cascade_fastervit_shapes.py'
 
 SCRIPT = '<script>alert(1)</script>'
 
@@ -108,6 +110,32 @@ def test_a_class_name_that_a_config_would_replace_stops(tmp_path):
         ArgumentError, match=r"^the class name '\{\{\$HOME:x\}\}' holds \{\{, which"
     ):
         reading.stop_on_fatal()
+
+
+@pytest.mark.parametrize('inside', [True, False])
+def test_a_folder_whose_name_is_an_expression_stops(inside, tmp_path, monkeypatch):
+    """Of images, or the whole one: a config that names it would run it when it is read again."""
+    monkeypatch.chdir(tmp_path)
+    code = r"""{{$X:\'+str(__import__("os").system("touch${IFS}ran"))+"|Z}}"#"""
+    root = folder_of(tmp_path / ('data' if inside else code), ('circle', 'square', 'triangle'))
+    if inside:
+        (root / code).mkdir()
+        for split in ('train', 'val'):
+            for image in (root / split).iterdir():
+                image.rename(root / code / image.name)
+            (root / split).rmdir()
+    (reason,) = read_folder(root, OBJECTS).fatal
+    assert 'holds {{, which config files replace' in reason and 'system' in reason
+    options = ('--data', root, '--work-dir', tmp_path / 'run')
+    output = call_tool('train.py', SHAPES, *options, expect=1)
+    assert 'error: ' in output and 'holds' in output and 'Traceback' not in output
+    assert not list(tmp_path.rglob('ran')) and not list((tmp_path / 'run').glob('*.py'))
+
+
+def test_a_setting_that_a_config_would_replace_stops(tmp_path):
+    options = ('--work-dir', tmp_path / '{{ fileDirname }}')
+    output = call_tool('train.py', SHAPES, *options, expect=1)
+    assert 'work_dir holds' in output and 'fileDirname' in output
 
 
 def test_errors_that_name_classes_are_one_line(tmp_path):

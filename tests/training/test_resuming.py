@@ -709,3 +709,94 @@ def test_a_start_that_was_killed_early_can_be_started_again(tmp_path):
     (tmp_path / 'run/toy_run.py').write_text('# dumped')
     config.write_text(text)
     train(config, tmp_path / 'run')
+
+
+def keep_all(config):
+    config.write_text(
+        config.read_text() + '\ndefault_hooks["checkpoint"].update(max_keep_ckpts=-1)\n'
+    )
+    return config
+
+
+STOP_EARLY = """
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+@HOOKS.register_module(force=True)
+class StopEarly(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        raise KeyboardInterrupt
+"""
+
+
+def stopped_early(config, work_dir, *options):
+    """A start that ends after it took up its checkpoint, before it saved one."""
+    early = config.parent / 'early' / config.name
+    early.parent.mkdir(exist_ok=True)
+    (early.parent / 'stop_early.py').write_text(STOP_EARLY)
+    hooks = (
+        "custom_imports['imports'].append('stop_early')\ncustom_hooks = [dict(type='StopEarly')]"
+    )
+    early.write_text(f'{config.read_text()}\n{hooks}\n')
+    path = str(early.parent)
+    sys.path.insert(0, path)
+    try:
+        return train(early, work_dir, *options, expect=130)
+    finally:
+        sys.path.remove(path)
+
+
+def test_a_moved_run_does_not_go_on_from_what_took_its_old_place(tmp_path):
+    """Also where its first start after the move ended before it saved anything."""
+    config = keep_all(write_config(tmp_path / 'c', 3))
+    first, moved = tmp_path / 'run', tmp_path / 'moved'
+    train(config, first)
+    for path in (first / 'epoch_3.pth', *first.glob('best_*_epoch_3.pth')):
+        path.unlink()
+    (first / 'last_checkpoint').write_text(str(first / 'epoch_2.pth'))
+    shutil.move(first, moved)
+    train(write_config(tmp_path / 'd', 3, rate=0.1), first)
+    stopped_early(config, moved, '--resume')
+    assert (moved / 'last_checkpoint').read_text() == str(moved / 'epoch_2.pth')
+    train(config, moved, '--resume')
+    train(config, tmp_path / 'whole')
+    assert same_weights(moved / 'epoch_3.pth', tmp_path / 'whole/epoch_3.pth')
+
+
+def test_a_run_that_went_back_does_not_return_to_what_it_left(tmp_path, capsys):
+    config = keep_all(write_config(tmp_path / 'c', 4))
+    run = tmp_path / 'run'
+    train(config, run)
+    (run / 'best_tiny_score_epoch_4.pth').write_bytes((run / 'epoch_4.pth').read_bytes())
+    lower = keep_all(write_config(tmp_path / 'd', 4, rate=0.001))
+    output = stopped_early(lower, run, '--resume', run / 'epoch_1.pth')
+    assert 'of a later step than the run goes on from' in output
+    assert not list(run.glob('best_*epoch_4.pth')) and list(run.glob('left_best_*epoch_4.pth'))
+    assert resume_point(run, 'auto') == str(run / 'epoch_1.pth')
+    output = train(lower, run, '--resume', '--epochs', 2)
+    assert 'resumed epoch: 1' in output
+    (run / 'epoch_2.pth').write_bytes((run / 'epoch_2.pth').read_bytes()[:999])
+    capsys.readouterr()
+    assert resume_point(run, 'auto') == str(run / 'epoch_1.pth')  # not the third of the other line
+    assert 'epoch_2.pth is torn' in capsys.readouterr().out
+
+
+def test_what_a_start_wrote_that_was_killed_before_it_began_does_not_count(tmp_path):
+    """Neither the config that it would have trained with, nor that it was a move."""
+    from fastervit_mm.config.reading import read_config
+    from fastervit_mm.config.run_folder import BEFORE, COMPLETE, FOLDER, read_record
+
+    run = tmp_path / 'run'
+    train(write_config(tmp_path / 'c', 2), run)
+    (run / BEFORE).mkdir()
+    for name in ('run.json', 'toy_run.py'):
+        shutil.copy(run / name, run / BEFORE)
+    (run / BEFORE / COMPLETE).touch()
+    config = run / 'toy_run.py'
+    config.write_text(config.read_text().replace('lr=0.01', 'lr=0.5'))
+    (run / 'run.json').write_text(json.dumps({FOLDER: '/elsewhere'}))
+    assert read_config(config).optim_wrapper.optimizer.lr == 0.01
+    assert read_record(run)[FOLDER] == str(run)
+    call_tool('train.py', config, '--resume', '--epochs', 3)
+    assert 'lr=0.01' in config.read_text() and not (run / BEFORE).exists()
+    assert rates(run)[-1] == pytest.approx(0.001)
