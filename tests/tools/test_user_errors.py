@@ -413,3 +413,9 @@ def test_a_config_that_describes_no_model(tool, place, shapes, tmp_path):
     assert 'the config has no model; use one that has' in one_line(
         call_tool(tool, *given, expect=1)
     )
+
+
+def test_a_subject_that_describes_no_model(place):
+    output = call_tool('benchmark.py', place / 'scope_alone.py', '--rounds', '1', expect=1)
+    assert f'error: {place}/scope_alone.py: the config has no model; use one that has' in output
+    assert 'Traceback' not in output and 'AttributeError' not in output
