@@ -29,6 +29,10 @@ class FileError(UserError, OSError, ValueError):
     """
 
 
+# what libraries raise where a value is of another kind than they take
+ODD = (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError)
+
+
 def exit_on_user_error(main: Callable[[], None]) -> None:
     """Run a tool's ``main``; a `UserError` becomes one line and exit status 1, Ctrl-C status 130."""
     try:

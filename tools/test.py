@@ -14,6 +14,7 @@ from mmengine.config import Config
 from tqdm import tqdm
 
 from fastervit_mm.config.data_sets import check_data_files
+from fastervit_mm.config.host import building
 from fastervit_mm.config.reading import (
     add_common_options,
     apply_options,
@@ -134,7 +135,8 @@ def test(args: argparse.Namespace) -> None:
     runner = build_runner(cfg, tests=True)
     if keep is not None:
         runner.test_evaluator.metrics.append(keep)
-    runner.test()
+    with building():
+        runner.test()
     end_processes()
 
 

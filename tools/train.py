@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from fastervit_mm.config.argument_types import positive_int
 from fastervit_mm.config.data_sets import check_data_files
+from fastervit_mm.config.host import building
 from fastervit_mm.config.reading import (
     add_common_options,
     apply_options,
@@ -119,7 +120,8 @@ def train(args: argparse.Namespace) -> None:
         made.append(prepare(cfg, args, checkpoint))
         if is_main_process():
             write_record(folder, name)  # with mmcv's operators, which are known by now
-        made[0].train()
+        with building():  # most of it is built when the training begins
+            made[0].train()
     end_processes()
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..config.host import build_model
 from ..config.reading import read_config
+from ..config.settings import check_there
 from ..errors import ArgumentError, FileError
 from ..inference.compiling import compile_backbones
 from ..inference.fusing import fuse
@@ -338,8 +339,9 @@ def read_subjects(
         try:
             subject = parse_subject(text, part, changes)
             if subject.is_config:
-                read_config(subject.source)
+                check_there(read_config(subject.source), ('model',))
             subjects.append(subject)
         except (ArgumentError, FileError) as error:
-            refused.append(str(error))
+            named = text.split('+')[0] in str(error)
+            refused.append(str(error) if named else f'{text}: {error}')
     return subjects, refused

@@ -16,6 +16,7 @@ from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS, init_default_scope
 
 from ..errors import ArgumentError, FileError
+from .host import registered
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 EVALUATORS = {'val_dataloader': 'val_evaluator', 'test_dataloader': 'test_evaluator'}
@@ -175,7 +176,8 @@ def dataset_classes(dataset: dict) -> tuple[str, ...] | None:
         classes = list_from_file(classes)
     if classes is None:
         with DATASETS.switch_scope_and_registry(None) as registry:
-            classes = registry.get(dataset['type']).METAINFO.get('classes')
+            kind = registered(registry, dataset['type'])
+            classes = getattr(kind, 'METAINFO', {}).get('classes')
     return None if classes is None else tuple(classes)
 
 

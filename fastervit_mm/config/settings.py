@@ -7,13 +7,14 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..data.text import TEMPLATE, printable
 from ..errors import ArgumentError
+
+TEMPLATE = '{{'  # of mmengine's configs: {{$HOME:x}} becomes the variable's value
 
 # setting -> what it may be; a config need not have it
 KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     **dict.fromkeys(
-        ('model', 'default_hooks', 'env_cfg'),
+        ('model', 'default_hooks', 'env_cfg', 'randomness'),
         ((dict,), 'a dict'),
     ),
     **dict.fromkeys(
@@ -39,8 +40,12 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     'resume': ((bool,), 'True or False'),
 }
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-# setting of a loader or of training -> least number
-LEAST = {'batch_size': 1, 'num_workers': 0, 'max_epochs': 0, 'max_iters': 0, 'val_interval': 1}
+LEVELS = ('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL')
+# setting of a loader, of training, of its steps or of random numbers -> least number
+LEAST = {
+    **dict.fromkeys(('batch_size', 'val_interval', 'accumulative_counts'), 1),
+    **dict.fromkeys(('num_workers', 'max_epochs', 'max_iters', 'seed'), 0),
+}
 
 
 def check_settings(cfg: Config) -> None:
@@ -61,14 +66,23 @@ def check_settings(cfg: Config) -> None:
             raise ArgumentError(
                 f'{name}.dataset is {loader.get("dataset")!r:.80}; it must be a dict'
             )
-    rate = ((cfg.get('optim_wrapper') or {}).get('optimizer') or {}).get('lr', 0.0)
+    level = cfg.get('log_level', 'INFO')
+    if level not in LEVELS and not isinstance(level, int):
+        raise ArgumentError(f'log_level is {level!r:.80}; allowed: {", ".join(LEVELS)}')
+    optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer') or {}
+    if not isinstance(optimizer, dict):
+        raise ArgumentError(f'optim_wrapper.optimizer is {optimizer!r:.80}; it must be a dict')
+    rate = optimizer.get('lr', 0.0)
     if not isinstance(rate, (int, float)) or rate < 0:
         raise ArgumentError(
             f'optim_wrapper.optimizer.lr is {rate!r:.80}; it must be a number from 0 on'
         )
-    for name in (*LOADERS, 'train_cfg'):
+    for name in (*LOADERS, 'train_cfg', 'optim_wrapper', 'randomness'):
         for key, least in LEAST.items():
             _check_number(f'{name}.{key}', (cfg.get(name) or {}).get(key), least)
+    checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    if isinstance(checkpoint, dict):
+        _check_number('default_hooks.checkpoint.interval', checkpoint.get('interval'), -1)
 
 
 def check_there(cfg: Config, names: tuple[str, ...]) -> None:
@@ -102,7 +116,7 @@ def check_no_templates(cfg: Config) -> None:
     for place, text in _texts(cfg.to_dict()):
         if TEMPLATE in text:
             raise ArgumentError(
-                f'{place or "the config"} holds {printable(text):.160}; {TEMPLATE} is replaced in '
+                f'{place or "the config"} holds {text!r:.160}; {TEMPLATE} is replaced in '
                 'config files: rename the file, folder or setting'
             )
 

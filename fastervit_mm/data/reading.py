@@ -12,10 +12,11 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from PIL import Image
 
+from ..config.settings import TEMPLATE
 from ..errors import ArgumentError
 from .findings import REMEDIES, Findings
 from .images import read_pixels
-from .text import TEMPLATE, printable
+from .text import printable
 
 LEAST_SIDE = 32  # px, of images that the configs here train on (filter_cfg.min_size)
 

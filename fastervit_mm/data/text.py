@@ -6,7 +6,6 @@ import reprlib
 from typing import Any
 
 LONGEST = 80  # characters of a value that is shown
-TEMPLATE = '{{'  # of mmengine's configs: {{$HOME:x}} becomes the variable's value
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxlong = _BRIEF.maxother = 2 * LONGEST
 _BRIEF.maxlist = _BRIEF.maxdict = LONGEST

@@ -16,7 +16,7 @@ from torch import nn
 from ..config.data_sets import innermost_dataset, point_to_folder
 from ..data.folder import read_for_evaluation
 from ..data.reading import Progress, Reading
-from ..errors import ArgumentError
+from ..errors import ArgumentError, writing
 from ..report.results import ImageResult, Results
 from .prepared_data import PreparedData
 
@@ -123,11 +123,15 @@ class Task:
 
         Raises:
             ArgumentError: the config has no such hook, or there is no screen or folder.
+            FileError: the folder cannot be made.
         """
         if show and sys.platform == 'linux' and not SCREENS & set(os.environ):
             raise ArgumentError('--show needs a screen, and there is none; use --show-dir FOLDER')
         if folder is not None and (not folder or Path(folder).is_file()):
             raise ArgumentError(f'--show-dir is {folder!r}; it must be a folder, or one to be made')
+        if folder is not None and Path(folder).is_absolute():  # others are in the run's folder
+            with writing(f'--show-dir {folder}', 'name another folder'):
+                Path(folder).mkdir(parents=True, exist_ok=True)
         hook = cfg.default_hooks.get('visualization')
         if hook is None:
             raise ArgumentError(

@@ -100,13 +100,19 @@ def in_order_of(cfg: Config, names: tuple[str, ...]) -> tuple[str, ...]:
     return classes if classes and sorted(classes) == sorted(names) else names
 
 
-def point_to_prepared_data(cfg: Config, used: PreparedData) -> None:
+def point_to_prepared_data(cfg: Config, used: PreparedData) -> list[str]:
     """Let the loaders, evaluators and heads of ``cfg`` follow what is used; other loaders stay.
+
+    Weights of classes in the losses stay where the classes do, and are left out for others.
 
     Args:
         cfg: changed in place.
         used: of a task's ``training_data`` or ``evaluation_data``.
+
+    Returns:
+        Lines that say what was left out.
     """
+    lines = [] if used.class_count is None else _leave_weights_out(cfg, used)
     for loader, settings in used.loaders.items():
         if not cfg.get(loader):
             continue
@@ -123,6 +129,29 @@ def point_to_prepared_data(cfg: Config, used: PreparedData) -> None:
     for node in nested_dicts(cfg.model):
         if used.class_count is not None and isinstance(node.get('num_classes'), int):
             node['num_classes'] = used.class_count
+    return lines
+
+
+def _leave_weights_out(cfg: Config, used: PreparedData) -> list[str]:
+    """Weights of the config's classes are none of other classes; lines that say so.
+
+    Args:
+        cfg: as it was; changed in place.
+        used: with classes in each of its settings.
+    """
+    init_default_scope(cfg.default_scope)
+    loader, settings = next(iter(used.loaders.items()))
+    if dataset_classes(innermost_dataset(cfg, loader)) == tuple(settings['metainfo']['classes']):
+        return []
+    lists = [n for n in nested_dicts(cfg.model) if isinstance(n.get('class_weight'), list | tuple)]
+    texts = dict.fromkeys(str(list(node['class_weight'])) for node in lists)
+    for node in lists:  # heads may share their loss
+        node.pop('class_weight', None)
+    return [
+        f'class_weight={text} of the config is left out: the folder has other classes; give it one '
+        'number for each of them by --cfg-options, if you want it'
+        for text in texts
+    ]
 
 
 def _read_as_annotated(node: dict[str, Any], as_stored: bool) -> None:

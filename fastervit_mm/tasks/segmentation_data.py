@@ -13,6 +13,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
 from ..config.data_sets import dataset_classes, datasets, head_class_counts, innermost_dataset
+from ..config.host import registered
 from ..data.ade import IGNORED, read_labels
 from ..data.ade_reading import AdePart, AdeReading
 from ..data.files import by_stem, image_files, stem_of
@@ -91,7 +92,7 @@ def reduces_zero(dataset: dict[str, Any]) -> bool:
     if 'reduce_zero_label' in dataset:
         return bool(dataset['reduce_zero_label'])
     with DATASETS.switch_scope_and_registry(None) as registry:
-        options = inspect.signature(registry.get(dataset['type'])).parameters
+        options = inspect.signature(registered(registry, dataset['type'])).parameters
     return 'reduce_zero_label' in options and options['reduce_zero_label'].default is True
 
 

@@ -50,7 +50,7 @@ def train_on(
     used, lines = _found(
         cfg, folder, training_loaders(cfg), ignore_zero, partial(_read, progress=progress)
     )
-    _point(cfg, folder, used, LOADERS)  # the run's config tests on it too
+    lines = [*lines, *_point(cfg, folder, used, LOADERS)]  # the run's config tests on it too
     return lines if used is None else [*lines, *clip_gradients(cfg)]
 
 
@@ -76,8 +76,7 @@ def evaluate_on(
     """
     read = partial(_read_for_evaluation, progress=progress)
     used, lines = _found(cfg, folder, ('test_dataloader',), ignore_zero, read)
-    _point(cfg, folder, used, ('test_dataloader',))
-    return lines
+    return [*lines, *_point(cfg, folder, used, ('test_dataloader',))]
 
 
 def _read(cfg: Config, folder: Path, ignore_zero: bool | None, progress: Progress) -> Found:
@@ -131,8 +130,10 @@ def _found(
     return used, lines
 
 
-def _point(cfg: Config, folder: Path, used: PreparedData | None, loaders: tuple[str, ...]) -> None:
-    """Let ``cfg`` read what is used of ``folder``.
+def _point(
+    cfg: Config, folder: Path, used: PreparedData | None, loaders: tuple[str, ...]
+) -> list[str]:
+    """Let ``cfg`` read what is used of ``folder``; lines that say what that changes.
 
     Args:
         cfg: changed in place.
@@ -140,10 +141,10 @@ def _point(cfg: Config, folder: Path, used: PreparedData | None, loaders: tuple[
         used: what is used of it; None: all, as it is.
         loaders: those that read it as it is; ``used`` names its own.
     """
-    if used is None:
-        task_of(cfg).point_as_it_is(cfg, folder, loaders)
-    else:
-        point_to_prepared_data(cfg, used)
+    if used is not None:
+        return point_to_prepared_data(cfg, used)
+    task_of(cfg).point_as_it_is(cfg, folder, loaders)
+    return []
 
 
 def _look(

@@ -54,11 +54,11 @@ def check_state_of_training(checkpoint: Mapping[str, Any]) -> None:
     if 'optimizer' not in checkpoint or 'iter' not in meta:
         return
     for name in ('epoch', 'iter'):
-        _part(meta, name, _is_count, f'meta.{name}')
-    _part(meta, 'seed', _or_none(_is_count), 'meta.seed', optional=True)
+        _part(meta, name, is_count, f'meta.{name}')
+    _part(meta, 'seed', _or_none(is_count), 'meta.seed', optional=True)
     for name, value in _part(checkpoint, 'state_dict', _is_dict).items():
         if not isinstance(value, Tensor):
-            raise _odd(f'state_dict[{name!r:.60}]', value)
+            raise odd(f'state_dict[{name!r:.60}]', value)
     _check_messages(_part(checkpoint, 'message_hub', _is_dict))
     optimizer = _part(checkpoint, 'optimizer', _is_dict)
     # a run of several optimizers has their states by name
@@ -68,9 +68,14 @@ def check_state_of_training(checkpoint: Mapping[str, Any]) -> None:
     schedulers: Any = checkpoint.get('param_schedulers') or []
     for states in schedulers.values() if _is_dict(schedulers) else [schedulers]:
         _check_schedulers(states)
+    gradients = _part(checkpoint, 'gradients', _is_dict, optional=True) or {}
+    for name, value in gradients.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise odd(f'gradients[{name!r:.60}]', value)
+    check_finite({f'the gradients of {name}': value for name, value in gradients.items()})
     states = checkpoint.get('random_states')
     if states is not None and not (_is_list(states) and all(map(are_random_states, states))):
-        raise _odd('random_states', states)
+        raise odd('random_states', states)
 
 
 def _check_messages(hub: Mapping[str, Any]) -> None:
@@ -81,16 +86,16 @@ def _check_messages(hub: Mapping[str, Any]) -> None:
         if isinstance(log, HistoryBuffer):
             held = [vars(log).get(key) for key in ('_log_history', '_count_history')]
             if not all(isinstance(part, np.ndarray) and part.ndim == 1 for part in held):
-                raise _odd(f'the log of {name!r:.60}', held[0])
+                raise odd(f'the log of {name!r:.60}', held[0])
     kinds: dict[str, Callable[[Any], bool]] = dict(
-        best_score=_is_number,
+        best_score=is_number,
         best_ckpt=_or_none(lambda value: isinstance(value, str)),
-        keep_ckpt_ids=lambda value: type(value) is list and all(map(_is_count, value)),
+        keep_ckpt_ids=lambda value: type(value) is list and all(map(is_count, value)),
     )
     for name, value in hub['runtime_info'].items():
         for start, right in kinds.items():
             if str(name).startswith(start) and not right(value):
-                raise _odd(f'message_hub.runtime_info.{name}', value)
+                raise odd(f'message_hub.runtime_info.{name}', value)
 
 
 def _check_optimizer(state: Mapping[str, Any]) -> None:
@@ -98,33 +103,34 @@ def _check_optimizer(state: Mapping[str, Any]) -> None:
     groups = _part(state, 'param_groups', _is_list, 'optimizer.param_groups')
     own = state.get('base_param_settings')
     for group in [*groups, *([] if own is None else [own])]:
-        if not _is_dict(group) or not _is_number(group.get('lr')):
-            raise _odd('a group of optimizer.param_groups', group)
+        if not _is_dict(group):
+            raise odd('a group of optimizer.param_groups', group)
+        _part(group, 'lr', is_number, 'optimizer.param_groups: lr')
         if group is not own:  # mmengine's own beside them, which stand for no parameters
             _part(group, 'params', _is_list, "a group's params")
     remembered = _part(state, 'state', _is_dict, 'optimizer.state')
     for number, parts in remembered.items():
         if not _is_dict(parts):
-            raise _odd(f'optimizer.state[{number!r:.60}]', parts)
+            raise odd(f'optimizer.state[{number!r:.60}]', parts)
         check_finite(
             {f"the optimizer's state of parameter {number}, {k}": v for k, v in parts.items()}
         )
         for name, value in parts.items():
             # LBFGS remembers lists; one that holds itself must not be followed
             if not all(isinstance(v, PLAIN) for v in (value if _is_list(value) else [value])):
-                raise _odd(f'optimizer.state[{number!r:.60}].{name}', value)
+                raise odd(f'optimizer.state[{number!r:.60}].{name}', value)
     scaler = state.get('loss_scaler')
-    if scaler is not None and not (_is_dict(scaler) and all(map(_is_number, scaler.values()))):
-        raise _odd('optimizer.loss_scaler', scaler)
+    if scaler is not None and not (_is_dict(scaler) and all(map(is_number, scaler.values()))):
+        raise odd('optimizer.loss_scaler', scaler)
 
 
 def _check_schedulers(states: Any) -> None:
     """Of a list of schedulers: what they have counted."""
     if not _is_list(states) or not all(map(_is_dict, states)):
-        raise _odd('param_schedulers', states)
+        raise odd('param_schedulers', states)
     for state in states:
         for name in ('last_step', '_global_step'):
-            _part(state, name, _is_count, f'param_schedulers: {name}', optional=True)
+            _part(state, name, is_count, f'param_schedulers: {name}', optional=True)
         _part(state, '_last_value', _is_list, 'param_schedulers: _last_value', optional=True)
 
 
@@ -153,13 +159,19 @@ def _part(
             return None
         raise FileError(f'the checkpoint to resume has no {called or name}; {_WAY_OUT}')
     if not right(of[name]):
-        raise _odd(called or name, of[name])
+        raise odd(called or name, of[name])
     return of[name]
 
 
-def _odd(name: str, value: Any) -> FileError:
-    """The error of a part that is of another kind."""
-    shown = f' {value!r:.40}' if isinstance(value, (str, int, float)) else ''
+def odd(name: str, value: Any) -> FileError:
+    """The error of a part that is of another kind.
+
+    Args:
+        name: of the part.
+        value: that came.
+    """
+    shown = f' {value!r:.40}' if isinstance(value, (str, int, float, tuple)) else ''
+    shown = f' of shape {tuple(value.shape)}' if isinstance(value, Tensor) else shown
     return FileError(
         f'the checkpoint to resume has a {type(value).__name__}{shown} as {name}, which no training '
         f'writes; {_WAY_OUT}'
@@ -174,14 +186,16 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, (list, tuple))
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def is_count(value: Any) -> bool:
+    """A whole number from 0 on, that a run can have come to."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """One real number."""
     if isinstance(value, Tensor):
-        return value.numel() == 1
-    return isinstance(value, (int, float, np.number))
+        return value.numel() == 1 and not value.is_complex()
+    return isinstance(value, (int, float, np.integer, np.floating))
 
 
 def _or_none(right: Callable[[Any], bool]) -> Callable[[Any], bool]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,16 @@ from ..config.run_folder import (
     read_record,
     unused_folder,
 )
-from ..errors import ArgumentError, FileError, reading
+from ..errors import ODD, ArgumentError, FileError, UserError, reading
 from ..weights.entrances import check_fits
 from .checkpoint_content import plain_states
+from .optimizer_content import check_optimizer_fits
 from .processes import in_main_process, say
 from .warm_start import note_start, start_file
 from .whole_files import is_whole, newest_whole
 
 # what a parameter scheduler counts; everything else of its state is what it was built with
 LONGEST_PATH = 4096  # characters
-SCHEDULED = {'initial_lr', 'initial_momentum', 'lr', 'max_lr', 'min_lr', 'params', 'param_names'}
-# settings of groups that newer torch has and fills in by itself
-FILLED = {'foreach', 'fused', 'capturable', 'differentiable', 'maximize', 'decoupled_weight_decay'}
 COUNTED = (
     *('last_step', '_global_step', '_last_value', 'verbose'),
     *('best', 'num_bad_epochs', 'cooldown_counter'),  # of a scheduler that follows metrics
@@ -73,7 +73,7 @@ def resume_point(
         if path.is_dir() or is_whole(path):
             return str(path)
     last_name = Path(named).name
-    newest = [path for f in folders if (path := newest_whole(f, template, last_name)) is not None]
+    newest = [p for f in folders if (p := newest_whole(f, template, last_name)) is not None]
     if not newest and stated and (stated[0].is_dir() or is_whole(stated[0])):
         return str(stated[0])
     torn = next((path for path in [*found, *stated] if path.is_file()), None)
@@ -148,6 +148,35 @@ def forget_pretrained(model: Any) -> None:
             setattr(module, 'init_cfg', None)  # noqa: B010 (any module may have one)
 
 
+@contextmanager
+def taking_up(runner: Any, checkpoint: str) -> Iterator[None]:
+    """Inside, a runner takes up a checkpoint; where that fails, it has not.
+
+    Args:
+        runner: of the run.
+        checkpoint: path or URL.
+
+    Raises:
+        FileError: the checkpoint is not what the run can go on from; the line names it.
+        ArgumentError: the config is not.
+    """
+    try:
+        yield
+    except UserError as error:
+        runner._has_loaded = False
+        if checkpoint in str(error):
+            raise
+        raise type(error)(f'{checkpoint}: {error}') from None
+    except Exception as error:
+        runner._has_loaded = False
+        if not isinstance(error, ODD) and type(error) is not RuntimeError:  # such as no memory
+            raise
+        raise FileError(
+            f'{checkpoint} cannot be resumed ({type(error).__name__}: {" ".join(str(error).split()):.200}); '
+            'resume an earlier one, or start from its weights with --from'
+        ) from error
+
+
 def check_same_run(runner: Runner, checkpoint: dict[str, Any]) -> None:
     """A run goes on with the classes and the network that it had.
 
@@ -197,27 +226,6 @@ def check_same_run(runner: Runner, checkpoint: dict[str, Any]) -> None:
         )
 
 
-def _check_optimizer_kind(saved: dict[str, Any], fresh: dict[str, Any]) -> None:
-    """The state of an optimizer must be of the kind of the config's.
-
-    Args:
-        saved: of the checkpoint.
-        fresh: of the config's.
-
-    Raises:
-        FileError: it lacks settings that this kind has.
-    """
-    for group, new in zip(_groups(saved), _groups(fresh), strict=True):
-        for key in FILLED & set(new):
-            group.setdefault(key, new[key])
-        lacking = sorted(set(new) - set(group) - SCHEDULED)
-        if lacking:
-            raise FileError(
-                f"the checkpoint's optimizer is of another kind than the config's (it has no {lacking[0]}); "
-                'resume with the config of that run, or start another from its weights with --from'
-            )
-
-
 def follow_schedule(runner: Runner, checkpoint: dict[str, Any]) -> None:
     """Where the config's schedule is another than that of the checkpoint, let it go on by the config's.
 
@@ -233,7 +241,7 @@ def follow_schedule(runner: Runner, checkpoint: dict[str, Any]) -> None:
         return
     schedulers, states = _flat(runner.param_schedulers), _flat(checkpoint.get('param_schedulers'))
     saved, fresh = checkpoint['optimizer'], runner.optim_wrapper.state_dict()
-    _check_optimizer_kind(saved, fresh)
+    check_optimizer_fits(saved, runner.optim_wrapper)
     wanted = [_stated(state) for state in plain_states([s.state_dict() for s in schedulers])]
     same = wanted == [_stated(state) for state in states]
     # nothing to step, or what follows metrics, which are not there any more
@@ -250,7 +258,7 @@ def follow_schedule(runner: Runner, checkpoint: dict[str, Any]) -> None:
     iterations = min(iterations, loop.max_iters)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # steps without one of the optimizer: that is the point
-        _replay(schedulers, meta['epoch'], iterations)
+        _replay(schedulers, min(meta['epoch'], iterations), iterations)
     stepped = runner.param_schedulers
     checkpoint['param_schedulers'] = copy.deepcopy(
         {name: plain_states([s.state_dict() for s in some]) for name, some in stepped.items()}

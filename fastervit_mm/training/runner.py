@@ -8,16 +8,16 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import RUNNERS
+from mmengine.registry import OPTIMIZERS, RUNNERS
 from mmengine.runner import Runner
 
 from ..compatibility import leave_training_out
 from ..config.data_sets import nested_dicts
-from ..config.host import building
+from ..config.host import building, registered
 from ..config.settings import check_no_templates
-from ..errors import ArgumentError
+from ..errors import ArgumentError, writing
 from .processes import check_same_everywhere, has_accelerator, say, start_processes
-from .resuming import forget_pretrained
+from .resuming import forget_pretrained, taking_up
 
 # strategies of a FlexibleRunner that need several processes
 SHARING = ('DDPStrategy', 'FSDPStrategy', 'fastervit_mm.BlockFSDPStrategy')
@@ -26,9 +26,8 @@ SHARING = ('DDPStrategy', 'FSDPStrategy', 'fastervit_mm.BlockFSDPStrategy')
 def starts_from_random_weights(cfg: Config) -> bool:
     """Whether the run's FasterViT learns from nothing, or learnt so before it was stopped."""
     backbone = (cfg.get('model') or {}).get('backbone') or {}
-    if not str(backbone.get('type')).endswith('FasterViT') or backbone.get('init_cfg'):
-        return False
-    return bool(cfg.get('resume')) or not cfg.get('load_from')
+    ours = str(backbone.get('type')).endswith('FasterViT')
+    return ours and not backbone.get('init_cfg') and not cfg.get('load_from')
 
 
 def choose_precision(cfg: Config) -> None:
@@ -153,14 +152,20 @@ def build_runner(cfg: Config, *, resume: str | None = None, tests: bool = False)
     fit_to_device(cfg)
     fit_strategy(cfg)
     runner_type: Any = cfg.get('runner_type')
-    kind: Any = Runner if runner_type is None else RUNNERS.get(runner_type)
+    kind: Any = Runner if runner_type is None else registered(RUNNERS, runner_type)
     if tests:
         kind = type(kind.__name__, (_LeavesConfig, kind), {})
+    with writing(f'--work-dir {cfg.work_dir}'):
+        Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
     with building():
         runner = kind.from_cfg(cfg)
+    optimizer: Any = (cfg.get('optim_wrapper') or {}).get('optimizer') or {}
+    if isinstance(optimizer.get('type'), str):  # mmengine does not look whether it is there
+        registered(OPTIMIZERS, optimizer.type)
     if tests:
         leave_training_out(runner)
     if resume is not None:  # not by the config: what is written there would resume whatever it runs
         runner._resume, runner._load_from = True, resume
         forget_pretrained(runner.model)
+        runner.load_or_resume = taking_up(runner, resume)(runner.load_or_resume)
     return runner

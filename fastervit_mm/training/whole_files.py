@@ -166,11 +166,14 @@ def newest_whole(folder: Path, template: str | None = None, last: str = '') -> P
         last: name of the run's last one; later ones were left when it went back to an earlier
             one. Default '': not known.
     """
-    steps = {step_of(path.name, template): path for path in folder.glob('*')}
     limit = step_of(last, template)
-    known = [step for step in steps if step is not None and (limit is None or step <= limit)]
+    steps = {
+        step: path
+        for path in folder.glob('*')
+        if (step := step_of(path.name, template)) is not None and (limit is None or step <= limit)
+    }
     return next(
-        (steps[step] for step in sorted(known, reverse=True) if is_whole(steps[step])), None
+        (steps[step] for step in sorted(steps, reverse=True) if is_whole(steps[step])), None
     )
 
 
@@ -185,7 +188,9 @@ def note_start_point(work_dir: Path, checkpoint: Path) -> None:
     """
     write_whole(work_dir / 'last_checkpoint', str(checkpoint))
     step = step_of(checkpoint.name)
-    for best in checkpoint.parent.glob('best_*.pth') if step is not None else ():
+    if step is None:
+        return
+    for best in checkpoint.parent.glob('best_*.pth'):
         found = _BEST.fullmatch(best.name)
         if found is not None and int(found[1]) > step:
             best.replace(best.with_name(f'left_{best.name}'))

@@ -241,12 +241,12 @@ def checkpoint_of(arch: Any, init_cfg: Mapping[str, Any]) -> str:
     Raises:
         ArgumentError: another type, an empty path, or an ``arch`` without a published file.
     """
-    checkpoint = init_cfg.get('checkpoint')
+    given: Any = dict(init_cfg) if isinstance(init_cfg, Mapping) else init_cfg
+    checkpoint = given.get('checkpoint') if isinstance(given, dict) else ''
     allowed = (
-        f"init_cfg is {dict(init_cfg)}; allowed: None or dict(type='Pretrained', "
-        'checkpoint=PATH_OR_URL)'
+        f"init_cfg is {given!r}; allowed: None or dict(type='Pretrained', checkpoint=PATH_OR_URL)"
     )
-    if init_cfg.get('type') != 'Pretrained' or checkpoint == '':
+    if checkpoint == '' or given.get('type') != 'Pretrained':
         raise ArgumentError(f'{allowed}, without checkpoint for the published weights of arch')
     if checkpoint is not None:
         return str(checkpoint)

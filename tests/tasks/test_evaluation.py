@@ -134,7 +134,8 @@ def test_a_segmentor_keeps_label_maps_beside_its_scores(tmp_path):
     )
 
 
-def test_a_detector_keeps_them_by_a_metric():
+def test_a_detector_keeps_them_by_a_metric(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the folder of a file that can be written is made
     cfg = a_config('mmdet')
     for path in ('a.pkl', 'a.pickle'):
         metric = task_of(cfg).keep_predictions(cfg, path)

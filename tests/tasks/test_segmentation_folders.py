@@ -1,5 +1,6 @@
 """``--data`` for a segmentor: folders used as they are, and evaluations by the names of classes."""
 
+import copy
 import re
 from pathlib import Path
 
@@ -256,3 +257,17 @@ def test_a_config_without_class_names_evaluates_nothing(cfg, folder):
     message = r'^the config names no classes \(test_dataloader.dataset.metainfo\)$'
     with pytest.raises(ArgumentError, match=message):
         evaluate_on(cfg, folder)
+
+
+def test_weights_of_other_classes_are_left_out(cfg, tmp_path):
+    """One weight for each class of the config cannot weigh the classes of another folder."""
+    maps, heads = {'a': ALL, 'b': [[1, 1]]}, ('decode_head', 'auxiliary_head')
+    weights = list(cfg.model.decode_head.loss_decode.class_weight)
+    kept = copy.deepcopy(cfg)
+    same = write_ade(tmp_path / 'same', 'training', maps, NAMES)  # without a validation split
+    assert not any('class_weight' in line for line in train_on(kept, same, ignore_zero=True))
+    assert all(kept.model[head].loss_decode.class_weight == weights for head in heads)
+    others = write_ade(tmp_path / 'other', 'training', maps, ('background', *'wxyz'))
+    lines = [line for line in train_on(cfg, others, ignore_zero=True) if 'class_weight' in line]
+    assert len(lines) == 1 and f'class_weight={weights} of the config is left out' in lines[0]
+    assert all('class_weight' not in cfg.model[head].loss_decode for head in heads)

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from fastervit_mm.config.host import building
+from fastervit_mm.config.settings import check_settings
 from tests.helpers import ROOT, call_tool, few, run_tool
+from tests.training.toy_run import write_config
 
 SHAPES = 'configs/detection/cascade_fastervit_shapes.py'
 
@@ -252,7 +255,58 @@ SETTINGS = {
     'custom_hooks=3': 'custom_hooks of the config is 3; it must be a list',
     'load_from=3': 'load_from of the config is 3; it must be a path',
     'val_dataloader=None': 'should be either all None or not None',
+    'log_level=abc': "log_level is 'abc'; allowed: DEBUG, INFO",
+    'randomness=3': 'randomness of the config is 3; it must be a dict',
+    'randomness.seed=abc': "randomness.seed is 'abc'; it must be a whole number",
+    'optim_wrapper.optimizer=3': 'optim_wrapper.optimizer is 3; it must be a dict',
+    'optim_wrapper.accumulative_counts=0': 'accumulative_counts is 0; it must be a whole number',
+    'default_hooks.checkpoint.interval=x': "checkpoint.interval is 'x'; it must be a whole number",
+    'model.backbone.init_cfg=3': "init_cfg is 3; allowed: None or dict\\(type='Pretrained'",
+    'runner_type=Nope': 'Nope is not in the runner registry; check the name',
 }
+TINY_SETTINGS = {
+    'optim_wrapper.optimizer.type=Nope': 'Nope is not in the optimizer registry; check the name',
+    'optim_wrapper.optimizer.betas=abc': r'cannot be built: AdamW: TypeError: .*\(adamw?.py, line ',
+    'optim_wrapper.type=Nope': 'the config cannot be built: .*Nope is not in the',
+    'train_dataloader.dataset.type=Nope': 'the config cannot be built: .*Nope is not in the',
+    'param_scheduler.0.type=Nope': 'the config cannot be built: .*Nope is not in the',
+    'val_evaluator.type=Nope': 'the config cannot be built: .*Nope is not in the',
+    'default_hooks.logger=3': 'the config cannot be built: TypeError: hook should be',
+    'model.width=-2': 'the config cannot be built: TinyModel: RuntimeError: .*negative dimension',
+    'train_cfg.type=Nope': 'the config cannot be built: Only one of `type` or `by_epoch`',
+}
+
+
+@pytest.mark.parametrize('setting', TINY_SETTINGS)
+def test_what_cannot_be_built_when_training_begins(setting, tmp_path):
+    given = [write_config(tmp_path, 1), '--work-dir', tmp_path / 'run', '--cfg-options', setting]
+    assert re.search(TINY_SETTINGS[setting], one_line(call_tool('train.py', *given, expect=1)))
+
+
+def test_what_cannot_be_built_when_testing_begins(place, tmp_path):
+    setting = ['--cfg-options', 'test_evaluator.type=Nope']
+    given = [
+        write_config(tmp_path, 1),
+        place / 'list.pth',
+        '--work-dir',
+        tmp_path / 'run',
+        *setting,
+    ]
+    assert 'Nope is not in the' in one_line(call_tool('test.py', *given, expect=1))
+
+
+def test_a_defect_keeps_its_traceback(tmp_path, monkeypatch):
+    """Of a loop that runs, and of our own code."""
+    given = ('train.py', write_config(tmp_path, 1), '--work-dir', tmp_path / 'run')
+
+    def fail(*_, **__):
+        raise TypeError('no setting')
+
+    monkeypatch.setattr('tests.training.toy_run.TinyModel.forward', fail)
+    with pytest.raises(TypeError, match='no setting'):
+        call_tool(*given)
+    with pytest.raises(TypeError), building():
+        check_settings(3)
 
 
 @pytest.mark.parametrize('setting', SETTINGS)
@@ -293,6 +347,10 @@ OUTPUTS = [
     ('check_data.py', ['{shapes}', '--out', '{place}/file']),
     ('check_data.py', ['{shapes}', '--out', '{place}/file/x']),
     ('benchmark.py', ['fastervit_0', '--out', '{place}/file']),
+    (
+        'test.py',
+        [SHAPES, '{place}/list.pth', '--data', '{shapes}', '--show-dir', '{place}/file/x'],
+    ),
 ]
 
 
@@ -355,3 +413,9 @@ def test_a_config_that_describes_no_model(tool, place, shapes, tmp_path):
     assert 'the config has no model; use one that has' in one_line(
         call_tool(tool, *given, expect=1)
     )
+
+
+def test_a_subject_that_describes_no_model(place):
+    output = call_tool('benchmark.py', place / 'scope_alone.py', '--rounds', '1', expect=1)
+    assert f'error: {place}/scope_alone.py: the config has no model; use one that has' in output
+    assert 'Traceback' not in output and 'AttributeError' not in output

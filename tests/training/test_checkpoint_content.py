@@ -2,7 +2,9 @@
 
 import copy
 import random
+import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch
 from fastervit_mm.errors import FileError
 from fastervit_mm.training.checkpoint_content import check_state_of_training, plain_states
 from fastervit_mm.training.random_states import random_states
+from fastervit_mm.training.resuming import taking_up
 from tests.helpers import call_tool
 from tests.training.toy_run import write_config
 
@@ -78,7 +81,29 @@ ODD = [
     (['optimizer', 'state', 0], 'abc'),
     (['optimizer', 'state', 0, 'step'], LOOP),
     (['optimizer', 'state', 0, 'exp_avg'], torch.full((4, 3), float('nan'))),
+    (['optimizer', 'param_groups', 0, 'lr'], float('nan')),
+    (['optimizer', 'param_groups', 0, 'lr'], -1.0),
+    (['optimizer', 'param_groups', 0, 'lr'], 'x'),
+    (['optimizer', 'param_groups', 0, 'initial_lr'], 'x'),
+    (['optimizer', 'param_groups', 0, 'betas'], 'abc'),
+    (['optimizer', 'param_groups', 0, 'betas'], (0.9, 7.0)),
+    (['optimizer', 'param_groups', 0, 'betas'], (0.9,)),
+    (['optimizer', 'param_groups', 0, 'eps'], None),
+    (['optimizer', 'param_groups', 0, 'weight_decay'], float('nan')),
+    (['optimizer', 'param_groups', 0, 'foreach'], 'x'),
+    (['optimizer', 'param_groups', 0, 'params'], [0] * 6),
+    (['optimizer', 'param_groups', 0, 'params'], [[0]] * 6),
+    (['optimizer', 'param_groups', 0, 'amsgrad'], 3),
+    (['optimizer', 'state', 99], {}),
+    (['optimizer', 'state', 0, 'exp_avg'], torch.zeros(5, 5)),
+    (['optimizer', 'state', 0, 'exp_avg'], GONE),
+    (['optimizer', 'state', 0, 'step'], -4),
+    (['optimizer', 'state', 0, 'step'], torch.ones(3)),
     (['optimizer', 'loss_scaler'], 'abc'),
+    (['gradients'], 5),
+    (['gradients'], {'first.weight': 3}),
+    (['gradients'], {'first.weight': torch.full((4, 3), float('nan'))}),
+    (['meta', 'iter'], 10**30),
     (['param_schedulers'], 5),
     (['param_schedulers', 0], 5),
     (['param_schedulers', 0, 'last_step'], 'abc'),
@@ -103,6 +128,38 @@ def test_an_odd_part_is_one_line(path, value, run, changed, tmp_path):
         'dataset_meta' in path
     )
     assert any(name in line for name in names), line
+
+
+def test_a_refusal_names_the_file_and_changes_none(run, changed, tmp_path):
+    config, work_dir = run
+    folder = tmp_path / 'run'
+    shutil.copytree(work_dir, folder, ignore=shutil.ignore_patterns('20*'))
+    for path, value, words in (
+        (['optimizer', 'param_groups', 0, 'betas'], 'abc', r"'abc' as .*param_groups\[0\]\.betas"),
+        (['optimizer', 'param_groups', 0, 'amsgrad'], True, r'state\[0\]\.max_exp_avg_sq'),
+    ):
+        torch.save(changed(path, value), folder / 'epoch_1.pth')
+        before = {p: p.read_bytes() for p in folder.rglob('*') if p.is_file()}
+        output = call_tool('train.py', config, '--work-dir', folder, '--resume', expect=1)
+        (line,) = [line for line in output.splitlines() if line.startswith('error: ')]
+        assert line.startswith(f'error: {folder / "epoch_1.pth"}') and re.search(words, line)
+        assert {p: p.read_bytes() for p in before} == before
+        new = {p.parts[len(folder.parts)] for p in folder.rglob('*') if p.is_file()} - {
+            p.parts[len(folder.parts)] for p in before
+        }
+        assert all(name.startswith('20') for name in new)  # its log
+
+
+def test_what_mmengine_cannot_take_up_is_one_line():
+    runner = SimpleNamespace(_has_loaded=True)
+    with pytest.raises(
+        FileError, match=r"^x\.pth cannot be resumed \(KeyError: 'a'\); resume an ear"
+    ):
+        with taking_up(runner, 'x.pth'):
+            raise KeyError('a')
+    assert runner._has_loaded is False
+    with pytest.raises(torch.OutOfMemoryError), taking_up(runner, 'x.pth'):
+        raise torch.OutOfMemoryError('none left')
 
 
 def test_one_of_a_training_is_taken(run, changed, tmp_path):

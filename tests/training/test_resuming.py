@@ -89,7 +89,8 @@ def test_a_schedule_with_a_method_in_its_state_is_taken_up(tmp_path):
     assert same_weights(tmp_path / 'run/epoch_4.pth', tmp_path / 'whole/epoch_4.pth')
     assert rates(tmp_path / 'run') == rates(tmp_path / 'whole')[8:]
     assert len(set(rates(tmp_path / 'run'))) == 8
-    call_tool('test.py', config, tmp_path / 'run/epoch_4.pth')
+    tested = ('test.py', config, tmp_path / 'run/epoch_4.pth')
+    call_tool(*tested, '--work-dir', tmp_path / 'tested')
     # of another height, it goes on as if it had been so from the start
     train(one_cycle('d', 0.05, 5), tmp_path / 'lower')
     output = train(one_cycle('e', 0.05, 5), tmp_path / 'run', '--resume')

@@ -57,6 +57,9 @@ class NotingRunner:
         cls.made.append(self)
         return self
 
+    def load_or_resume(self):
+        self.asked.append('load_or_resume')
+
     def train(self):
         self.asked.append('train')
 
