@@ -225,6 +225,25 @@ def test_a_file_of_mmdets_loads_too(monkeypatch, tmp_path, authors, prefix):
     assert not any('norms' in line or 'classifier' in line for line in lines)
 
 
+def test_with_swins_weights_it_begins_close_to_swin(monkeypatch, tmp_path):
+    """To one without shifts and position tables; docs/hat.md says so."""
+    torch.manual_seed(2)
+    sizes = dict(SMALL, depths=(1, 1, 1, 1))
+    theirs = SwinTransformer(**sizes)
+    for name, parameter in theirs.named_parameters():
+        if 'table' not in name:  # which are zeros
+            nn.init.normal_(parameter, mean=float('norm' in name), std=0.2)
+    torch.save(theirs.state_dict(), tmp_path / 'swin.pth')
+    theirs.eval()
+    model, _ = loaded(monkeypatch, tmp_path / 'swin.pth', depths=(1, 1, 1, 1))
+    image = torch.randn(2, 3, 48, 48)  # whole windows in the first two stages
+    other = build(depths=(1, 1, 1, 1))
+    with torch.no_grad():
+        for near, far, swins in zip(model(image), other(image), theirs(image), strict=True):
+            assert (near - swins).abs().mean() < 0.02 * swins.abs().mean()
+            assert (far - swins).abs().mean() > 0.5 * swins.abs().mean()
+
+
 def test_its_own_file_loads_whole(monkeypatch, tmp_path):
     torch.save(build(ct_size=1).state_dict(), tmp_path / 'own.pth')
     model, lines = loaded(monkeypatch, tmp_path / 'own.pth', ct_size=1)
