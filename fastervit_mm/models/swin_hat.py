@@ -63,7 +63,8 @@ class SwinHAT(SwinTransformer):
     Args:
         hat_stages: whose blocks are replaced. Default (0, 1), the first two, where maps are large
             and shifting windows carries least far.
-        ct_size: side of a window's square of carrier tokens, in tokens. Default 2.
+        ct_size: side of a window's square of carrier tokens, in tokens, or one for each of
+            ``hat_stages``. Default 2.
         layer_scale: as of `HierarchicalAttention`. Default None.
         do_propagation: as of `HierarchicalAttention`. Default False.
         **swin: arguments of mmdet's `SwinTransformer`. ``init_cfg=dict(type='Pretrained',
@@ -82,7 +83,7 @@ class SwinHAT(SwinTransformer):
     def __init__(
         self,
         hat_stages: Sequence[int] = (0, 1),
-        ct_size: int = 2,
+        ct_size: int | Sequence[int] = 2,
         layer_scale: float | None = None,
         do_propagation: bool = False,
         **swin: Any,
@@ -97,11 +98,16 @@ class SwinHAT(SwinTransformer):
         stages, count = tuple(hat_stages), len(self.stages)
         if not all(is_whole(i) and 0 <= i < count for i in stages):
             raise ArgumentError(f'hat_stages is {stages}; give stages out of 0 to {count - 1}')
+        sizes = tuple(ct_size) if isinstance(ct_size, Sequence) else (ct_size,) * len(stages)
+        if len(sizes) != len(stages):
+            raise ArgumentError(
+                f'ct_size is {sizes}; give one value, or one for each of hat_stages, {stages}'
+            )
         self.hat_stages = stages
-        for i in stages:
+        for i, size in zip(stages, sizes, strict=True):
             self.stages[i] = SwinHATStage(
                 self.stages[i],
-                ct_size=ct_size,
+                ct_size=size,
                 layer_scale=layer_scale,
                 do_propagation=do_propagation,
             )

@@ -33,6 +33,9 @@ def small(cfg: Config) -> Config:
         else:
             model.decode_head.in_channels = SMALL_CHANNELS
             model.auxiliary_head.in_channels = SMALL_CHANNELS[2]
+    if model.backbone.type == 'fastervit_mm.SwinHAT':
+        model.backbone.embed_dims = 24
+        model.neck.in_channels = [24, 48, 96, 192]
     if 'roi_head' in model:
         for stage in model.train_cfg.rcnn:
             stage.sampler.num = 8

@@ -55,6 +55,8 @@ def test_which_stages_are_replaced_and_by_what():
     assert [type(stage) is SwinHATStage for stage in last.stages] == [False] * 3 + [True]
     stage = last.stages[3]
     assert stage.downsample is None and stage.do_propagation and stage.blocks[0].gamma1 is not None
+    both = SwinHAT(**SMALL, hat_stages=(3, 1), ct_size=(1, 2))
+    assert [both.stages[i].global_tokenizer.ct_size for i in (3, 1)] == [1, 2]
     assert type(MODELS.build(dict(type='fastervit_mm.SwinHAT', **SMALL))) is SwinHAT
 
 
@@ -109,6 +111,10 @@ def test_its_layers_are_fused():
         (dict(hat_stages=(4,)), 'hat_stages is (4,); give stages out of 0 to 3'),
         (dict(hat_stages=(0.0,)), 'hat_stages is (0.0,); give stages'),
         (dict(ct_size=4), 'ct_size is 4; it must lie between 1 and window_size, which is 3'),
+        (
+            dict(ct_size=(1, 2, 2)),
+            'ct_size is (1, 2, 2); give one value, or one for each of hat_stag',
+        ),
         (dict(qkv_bias=False), 'qkv_bias is False; hierarchical attention has no such setting'),
         (dict(attn_drop_rate=0.1), 'attn_drop_rate is 0.1; hierarchical attention has no such'),
     ],
