@@ -33,6 +33,9 @@ def small(cfg: Config) -> Config:
         else:
             model.decode_head.in_channels = SMALL_CHANNELS
             model.auxiliary_head.in_channels = SMALL_CHANNELS[2]
+    if model.backbone.type == 'fastervit_mm.SwinHAT':
+        model.backbone.embed_dims = 24
+        model.neck.in_channels = [24, 48, 96, 192]
     if 'roi_head' in model:
         for stage in model.train_cfg.rcnn:
             stage.sampler.num = 8
@@ -67,6 +70,7 @@ def segmentation_batch():
     [
         'detection/cascade_fastervit_3_3x',
         'detection/cascade_fastervit_2_lsj',
+        'detection/cascade_swin_hat_t_3x',
         'detection/dino_4scale_fastervit_0_12e',
         'detection/dino_5scale_fastervit_4_12e',
         'detection/peers/cascade_swin_t_3x',
