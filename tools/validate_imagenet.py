@@ -3,7 +3,8 @@
     python tools/validate_imagenet.py DATA --model fastervit_2 [--checkpoint F] [--variant 1k|a|r|v2]
 
 DATA holds a folder for each class (or a folder val of them). Prints a row in the columns of timm's own
-tables, and adds it to --out.
+tables, and adds it to --out. A network fine-tuned with other windows needs them again:
+--model-kwargs window_size=[7,7,12,12] (docs/imagenet.md).
 """
 
 import argparse
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import timm
 import torch
+from timm.utils import ParseKwargs
 from tqdm import tqdm
 
 import fastervit_mm.timm_models  # noqa: F401  (timm finds our networks)
@@ -23,6 +25,7 @@ from fastervit_mm.classification.imagenet import (
     measure,
     result_row,
 )
+from fastervit_mm.classification.published import PUBLISHED
 from fastervit_mm.config.argument_types import positive_int
 from fastervit_mm.config.reading import add_trust_option, check_checkpoint
 from fastervit_mm.errors import ArgumentError, exit_on_user_error
@@ -36,6 +39,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('data', type=Path, help='folder of images by class')
     parser.add_argument('--model', required=True, help='such as fastervit_2; others of timm too')
     parser.add_argument('--checkpoint', help='file or URL (default: the published weights)')
+    parser.add_argument(
+        '--model-kwargs',
+        nargs='*',
+        default={},
+        action=ParseKwargs,
+        help="KEY=VALUE, as timm's tools",
+    )
     parser.add_argument('--variant', choices=SUBSETS, default='1k', help='of ImageNet')
     parser.add_argument('--img-size', type=positive_int, help="side, px (default: the model's)")
     parser.add_argument('--crop-pct', type=float, help="share of the image (default: the model's)")
@@ -57,7 +67,9 @@ def main() -> None:
         )
     overlay = {} if args.checkpoint is None else dict(file=check_checkpoint(args.checkpoint))
     with guarded_loading(trust=args.trust_checkpoint):
-        model = timm.create_model(args.model, pretrained=True, pretrained_cfg_overlay=overlay)
+        model = timm.create_model(
+            args.model, pretrained=True, pretrained_cfg_overlay=overlay, **args.model_kwargs
+        )
     model.eval().to(args.device)
     loader, settings = image_loader(
         model,
@@ -78,6 +90,10 @@ def main() -> None:
     row = result_row(args.model, model, settings, accuracy)
     print(', '.join(f'{key} {value}' for key, value in row.items()))
     print(f'{accuracy.images} images of ImageNet-{args.variant.upper()} in {folder}')
+    if args.checkpoint is None and args.model in PUBLISHED:
+        published = PUBLISHED[args.model].top1.get(args.variant)
+        default = model.pretrained_cfg['input_size'][-1]
+        print(f'published top-1, {default} px: {published or "none on these images"}')
     if args.out is not None:
         add_row(args.out, row)
 

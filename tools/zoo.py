@@ -6,7 +6,8 @@
 Multiply-adds of one image, 800×1280 px for detectors (1000 proposals, 100 masks in two-stage ones)
 and 512×2048 px for segmentors, counted by PyTorch's FlopCounterMode: convolutions, matrix products
 and attention; not the sampling inside deformable attention and RoIAlign. ``--page`` measures nothing:
-it writes docs/zoo.md from the metafiles, which hold those figures and the published ones.
+it writes docs/zoo.md from the metafiles, which hold those figures and the published ones, and from the
+published results of the classifiers (fastervit_mm/classification/published.py).
 """
 
 import argparse
@@ -15,11 +16,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import timm
 import torch
 import yaml
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import fastervit_mm.timm_models  # noqa: F401  (timm finds our networks)
+from fastervit_mm.classification.published import CROP_PCT_OF_RELATIVES, PUBLISHED
 from fastervit_mm.config.host import build_model
 from fastervit_mm.config.reading import read_config
 from fastervit_mm.config.settings import check_there
@@ -173,18 +177,47 @@ def table_lines(table: Table) -> Iterator[str]:
     yield ''
 
 
+IMAGENET = (
+    "Published: FasterViT paper (arXiv 2306.06189) and its authors' model zoo, top-1 alone; throughput as "
+    'published, on one A100, batch 128. Networks with 21K in their names saw ImageNet-21K first. `DATA` is a '
+    'folder of class folders; on -A and -R their 200 classes alone compete. The command downloads the '
+    'published weights (`--checkpoint FILE` takes others) and prints top-1, top-5 and the published figure. '
+    '[imagenet.md](imagenet.md): these networks in timm, fine-tuning to larger images.'
+)
+
+
+def imagenet_lines() -> Iterator[str]:
+    """The table of the classifiers in Markdown: a row, with its command, for each published accuracy."""
+    yield from ('## Classifiers, ImageNet', '', IMAGENET, '')
+    yield '| network | images | px | crop | published top-1 | published im/s | command |'
+    yield '| --- | --- | ---: | ---: | ---: | ---: | --- |'
+    for name, published in PUBLISHED.items():
+        cfg = timm.get_pretrained_cfg(name)
+        for variant, top1 in published.top1.items():
+            command = f'python tools/validate_imagenet.py DATA --model {name}'
+            crop, speed = cfg.crop_pct, published.throughput or ''
+            if variant != '1k':
+                crop, speed = CROP_PCT_OF_RELATIVES, ''
+                command += f' --variant {variant} --crop-pct {crop}'
+            cells = f'`{name}` | ImageNet-{variant.upper()} | {cfg.input_size[-1]} | {crop}'
+            yield f'| {cells} | {top1} | {speed} | `{command}` |'
+    yield ''
+
+
 def zoo_page() -> str:
     """The text of docs/zoo.md."""
     lines = [
         '# The zoo',
         '',
-        'Written by `python tools/zoo.py --page` from the metafiles beside the configs. "Published" '
+        'Written by `python tools/zoo.py --page` from the metafiles beside the configs and from '
+        '`fastervit_mm/classification/published.py`. "Published" '
         "columns are **other people's** results, from the sources named; nothing of it was reproduced "
         'here yet. Parameters and multiply-adds are measured here (`python tools/zoo.py CONFIG`).',
         '',
     ]
     for table in TABLES:
         lines += table_lines(table)
+    lines += imagenet_lines()
     return '\n'.join(lines)
 
 

@@ -93,7 +93,8 @@ def _download(url: str, path: Path) -> None:
         raise FileError(
             f'cannot download {url} ({error}); fetch it elsewhere and put it at {path}, '
             'or give its path as init_cfg.checkpoint '
-            '(--cfg-options model.backbone.init_cfg.checkpoint=PATH), or '
+            '(--cfg-options model.backbone.init_cfg.checkpoint=PATH; in timm '
+            "pretrained_cfg_overlay=dict(file='PATH'), --pretrained-path PATH), or "
             'model.backbone.init_cfg=None to start from random weights'
         ) from None
 

@@ -1,9 +1,11 @@
 """tools/validate_imagenet.py on generated folders in the layouts of ImageNet, -A, -R and -V2."""
 
 import csv
+from shutil import copy
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 
@@ -115,6 +117,26 @@ def test_mixed_precision(dtype, checkpoint, tmp_path):
     options = ('--model', 'fastervit_0', '--checkpoint', checkpoint, '--dtype', dtype)
     output = call_tool('validate_imagenet.py', data, *options, '--img-size', 32, '--workers', 0)
     assert 'top1 100.0, top1_err 0.0, top5 100.0' in output
+
+
+def test_other_windows_and_the_published_figure(checkpoint, tmp_path, monkeypatch):
+    """A network fine-tuned with other windows needs them; a published figure is for published weights."""
+    data = write(tmp_path / 'data', [WNIDS[281]], each=1)
+    quick = ('--model', 'fastervit_0', '--img-size', 32, '--workers', 0)
+    options = ('--checkpoint', checkpoint, '--model-kwargs', 'window_size=[7,7,5,2]')
+    built = []
+    create = timm.create_model
+    monkeypatch.setattr(
+        timm, 'create_model', lambda *a, **k: built.append(create(*a, **k)) or built[-1]
+    )
+    output = call_tool('validate_imagenet.py', data, *quick, *options)
+    assert [level.window for level in built[0].levels[2:]] == [5, 2]
+    assert 'published' not in output
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    (tmp_path / 'hub/checkpoints').mkdir(parents=True)
+    copy(checkpoint, tmp_path / 'hub/checkpoints/fastervit_0_224_1k.pth.tar')
+    output = call_tool('validate_imagenet.py', data, *quick)
+    assert 'published top-1, 224 px: 82.1' in output and 'top1 100.0' in output
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import copy
 import fnmatch
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -274,3 +275,18 @@ def test_tracing_goes_round_the_stages():
         assert torch.equal(logits, model(x))
         (expected,) = model.forward_intermediates(x, indices=[3], intermediates_only=True)
         assert torch.equal(last, expected)
+
+
+@pytest.mark.parametrize('changes', [{}, dict(layer_scale=1e-5, do_propagation=True)])
+def test_a_traced_network_takes_any_size(changes):
+    """TorchScript by tracing: at one size, right at others and for other batches."""
+    model = small(arch=SMALL | changes)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of what is decided by the size, which we check here
+        traced = torch.jit.trace(model, torch.randn(1, 3, 224, 224))
+        results = []
+        for size in [(1, 3, 224, 224), (2, 3, 96, 160), (3, 3, 401, 33)]:
+            x = torch.randn(size)
+            results.append(traced(x))
+            torch.testing.assert_close(results[-1], model(x))
+    assert not torch.allclose(results[0][0], results[1][0], atol=1e-3)

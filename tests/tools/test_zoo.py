@@ -5,9 +5,11 @@ import re
 import sys
 
 import pytest
+import timm
 import torch
 from torch import nn
 
+from fastervit_mm import VARIANTS
 from tests.configs.resolved import CONFIGS, NAMES, PATHS
 from tests.helpers import ROOT, call_tool
 
@@ -238,6 +240,45 @@ def test_a_table_of_a_metafile(monkeypatch, tmp_path):
 )
 def test_rows_of_each_table(row):
     assert f'| {row} |' in zoo.zoo_page().splitlines()
+
+
+def test_every_published_accuracy_stands_beside_a_command_that_works(monkeypatch):
+    """As FasterViT's paper and model zoo state them; the command gives that network, images and crop."""
+    spec = importlib.util.spec_from_file_location('validate', ROOT / 'tools/validate_imagenet.py')
+    validate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(validate)
+    found = {}
+    for line in zoo.imagenet_lines():
+        if line.startswith('| `'):
+            name, images, px, crop, top1, _, command = (
+                c.strip(' `') for c in line.split('|')[1:-1]
+            )
+            monkeypatch.setattr(sys, 'argv', command.split()[1:])
+            args = validate.parse_args()
+            cfg = timm.get_pretrained_cfg(
+                args.model
+            )  # the settings of the tool where none are given
+            assert command.startswith('python tools/validate_imagenet.py DATA ')
+            assert args.model == name and images == f'ImageNet-{args.variant.upper()}'
+            assert cfg.input_size == (3, int(px), int(px)) and args.img_size is None
+            assert (args.crop_pct or cfg.crop_pct) == float(crop)
+            assert args.variant == '1k' or float(crop) == 0.875
+            found[name, args.variant] = float(top1)
+    names = [f'fastervit_{i}' for i in range(7)]
+    names += [f'fastervit_4_21k_{px}' for px in (224, 384, 512, 768)]
+    top1 = (82.1, 83.2, 84.2, 84.9, 85.4, 85.6, 85.8, 86.6, 87.6, 87.8, 87.9)
+    assert found == {(name, '1k'): value for name, value in zip(names, top1, strict=True)} | {
+        **{('fastervit_0', 'a'): 23.9, ('fastervit_0', 'r'): 45.9, ('fastervit_0', 'v2'): 70.9},
+        **{('fastervit_4', 'a'): 49.0, ('fastervit_4', 'r'): 56.0, ('fastervit_4', 'v2'): 75.7},
+    }
+    assert {name for name, _ in found} == set(VARIANTS)
+
+
+def test_published_throughput_of_the_classifiers():
+    rows = [line.split('|') for line in zoo.imagenet_lines() if line.startswith('| `')]
+    speeds = {row[1].strip(' `'): int(row[6]) for row in rows if row[6].strip()}
+    values = (5802, 4188, 3161, 1780, 849, 449, 352)
+    assert speeds == {f'fastervit_{i}': value for i, value in enumerate(values)}
 
 
 def test_the_page_links_to_configs_that_exist():

@@ -246,7 +246,8 @@ def test_without_a_connection_it_says_what_to_do(tmp_path, monkeypatch):
     assert str(caught.value) == (
         f'cannot download {ELSEWHERE} (no route to host); fetch it elsewhere and put it at {path}, '
         'or give its path as init_cfg.checkpoint '
-        '(--cfg-options model.backbone.init_cfg.checkpoint=PATH), or '
+        '(--cfg-options model.backbone.init_cfg.checkpoint=PATH; in timm '
+        "pretrained_cfg_overlay=dict(file='PATH'), --pretrained-path PATH), or "
         'model.backbone.init_cfg=None to start from random weights'
     )
     assert len(lines) == 1 and path.parent.is_dir()
