@@ -9,11 +9,21 @@ check_versions()  # before what would fail for a reason that is hard to see
 
 from .inference.fusing import fuse
 from .network.backbone import FasterViT
+from .network.layer import HierarchicalAttention
 from .operators import provide_operators
 from .registry import HOOKS, MODELS
 from .variants import VARIANTS, Variant
 from .version import __version__
 
-__all__ = ['HOOKS', 'MODELS', 'VARIANTS', 'FasterViT', 'Variant', '__version__', 'fuse']
+__all__ = [
+    'HOOKS',
+    'MODELS',
+    'VARIANTS',
+    'FasterViT',
+    'HierarchicalAttention',
+    'Variant',
+    '__version__',
+    'fuse',
+]
 
 provide_operators()

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from .errors import FileError
 from .models.classifier import FasterViTClassifier
-from .network.backbone import check_images
+from .network.checks import check_images
 from .network.stages import ConvStage, WindowStage
 from .variants import VARIANTS, WEIGHTS_URL
 from .weights.download import fetch

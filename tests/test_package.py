@@ -59,7 +59,8 @@ def test_our_registries_are_children_of_mmengines():
 
 def test_the_public_names():
     assert sorted(fastervit_mm.__all__) == sorted(
-        ['HOOKS', 'MODELS', 'VARIANTS', 'FasterViT', 'Variant', '__version__', 'fuse']
+        ['HOOKS', 'MODELS', 'VARIANTS', 'FasterViT', 'HierarchicalAttention', 'Variant']
+        + ['__version__', 'fuse']
     )
     assert all(hasattr(fastervit_mm, name) for name in fastervit_mm.__all__)
     assert fastervit_mm.MODELS is MODELS and fastervit_mm.HOOKS is HOOKS

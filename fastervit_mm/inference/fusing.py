@@ -1,4 +1,4 @@
-"""`fuse`: a trained backbone rewritten for inference, with the same outputs and less work.
+"""`fuse`: a trained backbone, or layer, rewritten for inference: the same outputs, less work.
 
 What depends on weights alone is computed once: BatchNorm goes into the convolution before it, a
 layer scale into the linear layer before it, and the position tables of a window become constants.
@@ -20,49 +20,54 @@ from torch import nn
 from ..compatibility import call_before_loading
 from ..errors import ArgumentError
 from ..network.backbone import TAKES_NO_WEIGHTS, FasterViT, backbones_in
+from ..network.layer import HierarchicalAttention
 from ..network.reparameterization import REWRITINGS, Reparameterizable
 
 
-def _refuse_weights(*_: Any) -> None:
-    raise ArgumentError(TAKES_NO_WEIGHTS)
+def _refuse_weights(part: nn.Module, *_: Any) -> None:
+    whole = isinstance(part, FasterViT)
+    raise ArgumentError(
+        TAKES_NO_WEIGHTS if whole else TAKES_NO_WEIGHTS.replace('backbone', 'layer')
+    )
 
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def _fuse_backbone(backbone: FasterViT) -> Counter[str]:
+def _fuse_part(part: Any) -> Counter[str]:  # PyTorch types no `to(memory_format=...)`
     done: Counter[str] = Counter()
-    for module in list(backbone.modules()):
+    for module in list(part.modules()):
         if isinstance(module, Reparameterizable):
             done += module.reparameterize()
-    backbone.to(memory_format=torch.channels_last)
-    backbone.requires_grad_(False)
-    call_before_loading(backbone, _refuse_weights)
-    backbone.fused = True
+    part.to(memory_format=torch.channels_last)
+    part.requires_grad_(False)
+    call_before_loading(part, _refuse_weights)
+    part.fused = True
     return done
 
 
 def fuse(model: nn.Module) -> nn.Module:
-    """Rewrite every FasterViT backbone in ``model`` for inference, in place.
+    """Rewrite every FasterViT backbone and `HierarchicalAttention` in ``model``, in place.
 
-    Maps stay equal to 1e-4 in fp32. Load weights before; afterwards the backbone takes none, and
-    training it raises. The rest of a detector or segmentor is left as it is. What was done is
-    written to the log.
+    Maps stay equal to 1e-4 in fp32. Load weights before; afterwards what was rewritten takes none,
+    and training it raises. The rest of a detector, segmentor or network is left as it is. What was
+    done is written to the log.
 
     Args:
-        model: a backbone, or a detector or segmentor that holds one; put into evaluation mode.
+        model: a backbone or layer, or a model that holds one; put into evaluation mode.
 
     Returns:
         ``model`` itself.
 
     Raises:
-        ValueError: there is no FasterViT in ``model``.
+        ValueError: there is neither in ``model``.
     """
-    backbones = backbones_in(model)
+    kinds = (FasterViT, HierarchicalAttention)
+    parts = [m for m in model.modules() if isinstance(m, kinds)] or backbones_in(model)
     model.eval()
     done: Counter[str] = Counter()
-    for backbone in backbones:
-        if not backbone.fused:
-            done += _fuse_backbone(backbone)
+    for part in parts:
+        if not part.fused:
+            done += _fuse_part(part)
     told = ', '.join(f'{done[what]} {what}' for what in REWRITINGS if done[what])
     print_log(f'fused: {told or "nothing, it was before"}', logger='current')
     return model

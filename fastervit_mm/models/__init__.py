@@ -1,1 +1,1 @@
-"""Our other registered modules: the published DINO, timm networks as backbones."""
+"""Our other registered modules: the published DINO, Swin with hierarchical attention, timm networks."""

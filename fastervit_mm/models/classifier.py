@@ -11,7 +11,8 @@ from timm.layers import SelectAdaptivePool2d
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from ..network.backbone import build_stages, check_images, init_layers
+from ..network.backbone import build_stages, init_layers
+from ..network.checks import check_images
 from ..network.convolution import PatchEmbed
 from ..variants import NUM_STAGES, resolve_variant
 

@@ -20,6 +20,7 @@ from ..errors import ArgumentError
 from ..registry import MODELS
 from ..variants import NUM_STAGES, Variant, is_whole, resolve_variant
 from ..weights.published import load_pretrained
+from .checks import check_choice, check_images
 from .convolution import PatchEmbed
 from .depth import parameter_depth
 from .positions import POSITION_UNITS
@@ -28,11 +29,6 @@ from .windows import CARRIER_POOLINGS
 
 TAKES_NO_WEIGHTS = 'the backbone is fused and takes no weights; load them, then call fuse'
 OUT_NORMS = {'ln2d': partial(LayerNorm2d, eps=1e-6), 'bn': nn.BatchNorm2d, None: None}
-
-
-def _check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
-    if value not in allowed or isinstance(value, float):  # 1.0 equals 1, but counts nothing
-        raise ArgumentError(f'{name} is {value!r}; allowed: {", ".join(map(repr, allowed))}')
 
 
 def _check_out_indices(out_indices: Sequence[int]) -> tuple[int, ...]:
@@ -101,47 +97,6 @@ def build_stages(
             )
         stages.append(stage)
     return stages
-
-
-def check_images(
-    x: Tensor, in_channels: int, name: str = 'in_channels', network: nn.Module | None = None
-) -> None:
-    """Raise an ArgumentError unless ``x`` is a batch of images (B, in_channels, H, W).
-
-    Args:
-        x: what came.
-        in_channels: of the images.
-        name: of the argument that says so. Default 'in_channels'.
-        network: that takes them. Default None: its dtype is not asked.
-    """
-    if not isinstance(x, Tensor):
-        raise ArgumentError(
-            f'the image batch is of type {type(x).__name__}; give a tensor of shape (B, '
-            f'{in_channels}, H, W)'
-        )
-    if x.dim() != 4 or x.shape[1] != in_channels:
-        raise ArgumentError(
-            f'the image batch has shape {tuple(x.shape)}; expected (B, '
-            f'{in_channels}, H, W), because {name} is {in_channels}'
-        )
-    batch, _, height, width = x.shape
-    if min(batch, height, width) < 1:
-        raise ArgumentError(
-            f'the image batch has shape {tuple(x.shape)}; it must hold at least '
-            'one image of at least 1×1 px'
-        )
-    if not x.is_floating_point():
-        raise ArgumentError(
-            f'the image batch has dtype {x.dtype}; normalise it to floating point numbers first, '
-            'such as (x.float() - mean) / std'
-        )
-    if x.dtype != torch.float64 or network is None:
-        return
-    dtype = next(network.parameters()).dtype
-    if dtype != x.dtype:
-        raise ArgumentError(
-            f'the image batch has dtype {x.dtype}, the weights have {dtype}; give x.to({dtype})'
-        )
 
 
 def init_layers(network: nn.Module) -> None:
@@ -231,10 +186,10 @@ class FasterViT(BaseModule):
         stage_types: Sequence[str] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        _check_choice('carrier_pooling', carrier_pooling, CARRIER_POOLINGS)
-        _check_choice('position_unit', position_unit, POSITION_UNITS)
-        _check_choice('out_norm', out_norm, tuple(OUT_NORMS))
-        _check_choice('frozen_stages', frozen_stages, range(-1, NUM_STAGES + 1))
+        check_choice('carrier_pooling', carrier_pooling, CARRIER_POOLINGS)
+        check_choice('position_unit', position_unit, POSITION_UNITS)
+        check_choice('out_norm', out_norm, tuple(OUT_NORMS))
+        check_choice('frozen_stages', frozen_stages, range(-1, NUM_STAGES + 1))
         if not is_whole(in_channels) or in_channels < 1:
             raise ArgumentError(
                 f'in_channels is {in_channels!r}; it must be a number of at least 1'

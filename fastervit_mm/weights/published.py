@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ..errors import ArgumentError, FileError
 from ..variants import NUM_STAGES, VARIANTS, WEIGHTS_URL
+from .accounting import load_accounted
 from .download import fetch
 from .safe_loading import load_file
 
@@ -171,11 +171,6 @@ def without_other_norms(
     return kept, left_out
 
 
-def _listed(names: list[str], most: int = 4) -> str:
-    more = f', … {len(names) - most} more' if len(names) > most else ''
-    return ', '.join(names[:most]) + more
-
-
 def load_entries(model: nn.Module, entries: Mapping[str, Tensor], source: str) -> None:
     """Load ``entries`` into the backbone ``model``; log every kind of entry that was left out.
 
@@ -183,52 +178,23 @@ def load_entries(model: nn.Module, entries: Mapping[str, Tensor], source: str) -
         ArgumentError: an entry is missing, unexpected or of another shape, and nothing explains
             it.
     """
-    own, levels = model.state_dict(), list(model.get_submodule('levels').children())
-    entries, other_norms = without_other_norms(entries, own)
-    skipped: dict[str, list[str]] = {}
-    if other_norms:
-        skipped['norms of another kind than out_norm'] = other_norms
-    unexpected, reshaped = [], []
-    for name, value in entries.items():
-        if name in own:
-            if value.shape != own[name].shape:
-                reshaped.append(f'{name} {tuple(value.shape)} for {tuple(own[name].shape)}')
-            continue
-        reason = why_skipped(name, len(levels))
-        if reason is None:
-            unexpected.append(name)
-        else:
-            skipped.setdefault(reason, []).append(name)
-    absent = [name for name in own if name not in entries]
-    fresh = [name for name in absent if _OUT_NORM.match(name)]
-    missing = [name for name in absent if not _OUT_NORM.match(name)]
-    problems = [
-        f'{len(names)} {kind}: {_listed(names)}'
-        for kind, names in (
-            ('missing', missing),
-            ('unexpected', unexpected),
-            ('of another shape', reshaped),
-        )
-        if names
-    ]
-    if problems:
+    levels = list(model.get_submodule('levels').children())
+    entries, other_norms = without_other_norms(entries, model.state_dict())
+
+    def misfit() -> str:
         like = recognise_variant({name: value.shape for name, value in entries.items()})
         looks = f'it looks like {" or ".join(like)}' if like else 'it fits no published variant'
-        raise ArgumentError(
-            f'{source} does not fit arch={model.arch!r}; {looks}. Entries ' + '; '.join(problems)
-        )
-    model.load_state_dict({name: entries[name] for name in own if name in entries}, strict=False)
-    print_log(f'{source}: loaded {len(own) - len(absent)} entries', logger='current')
-    for reason, names in skipped.items():
-        print_log(
-            f'{source}: skipped {len(names)} entries ({reason}): {_listed(names)}', logger='current'
-        )
-    if fresh:
-        print_log(
-            f'{source}: {len(fresh)} entries not in it start from scratch (norms of the emitted '
-            f'maps): {_listed(fresh)}',
-            logger='current',
-        )
+        return f'arch={model.arch!r}; {looks}'
+
+    load_accounted(
+        model,
+        entries,
+        source,
+        why_skipped=lambda name: why_skipped(name, len(levels)),
+        why_fresh=lambda name: 'norms of the emitted maps' if _OUT_NORM.match(name) else None,
+        misfit=misfit,
+        left_out={'norms of another kind than out_norm': other_norms} if other_norms else None,
+    )
 
 
 def checkpoint_of(arch: Any, init_cfg: Mapping[str, Any]) -> str:

@@ -67,6 +67,7 @@ def segmentation_batch():
     [
         'detection/cascade_fastervit_3_3x',
         'detection/cascade_fastervit_2_lsj',
+        'detection/cascade_swin_hat_t_3x',
         'detection/dino_4scale_fastervit_0_12e',
         'detection/dino_5scale_fastervit_4_12e',
         'detection/peers/cascade_swin_t_3x',

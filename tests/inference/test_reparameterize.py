@@ -188,7 +188,7 @@ def test_fuse_visits_in_any_order_and_counts(monkeypatch):
     backwards = copy.deepcopy(plain)
     order = list(backwards.modules())[::-1]
     monkeypatch.setattr(backwards, 'modules', lambda: order)
-    done = fusing._fuse_backbone(backwards)
+    done = fusing._fuse_part(backwards)
     assert done == {NORMS: 6, SCALES: 8, TABLES: 6, LINEAR: 20}
     for fused in (backwards, fuse(copy.deepcopy(plain))):
         for a, b in zip(expected, outputs(fused, image), strict=True):

@@ -45,7 +45,7 @@ def pretrained(path, **kwargs) -> FasterViT:
 def test_a_published_file_loads_and_every_entry_is_accounted_for(published_file, monkeypatch):
     lines = []
     monkeypatch.setattr(
-        'fastervit_mm.weights.published.print_log', lambda text, **_: lines.append(text)
+        'fastervit_mm.weights.accounting.print_log', lambda text, **_: lines.append(text)
     )
     model = pretrained(published_file)
     entries = load_file(published_file)['state_dict']

@@ -213,6 +213,14 @@ CONFIGS = {
         CHANNELS_OF_128,
     ),
 }
+# Swin-T of our recipe with hierarchical attention in its default stages
+CONFIGS['cascade_swin_hat_t_3x'] = changed(
+    CONFIGS['peers/cascade_swin_t_3x'],
+    {
+        'model.backbone.type': 'fastervit_mm.SwinHAT',
+        'custom_imports.imports': ['fastervit_mm.models.swin_hat'],
+    },
+)
 for size, drop_path in (('t', 0.2), ('s', 0.2), ('b', 0.3)):
     CONFIGS[f'peers/cascade_swin_{size}_3x_own'] = changed(
         CONFIGS[f'peers/cascade_swin_{size}_3x'],
