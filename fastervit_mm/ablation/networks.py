@@ -16,7 +16,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..network.backbone import FasterViT
 from ..network.hierarchical_attention import CarrierTokens
-from ..registry import MODELS
 from .scenes import TRAINED_SIDE
 
 DIM, STEM_DIM, HEADS, BLOCKS = 32, 16, 2, 2
@@ -32,6 +31,7 @@ class Network(NamedTuple):
         window: side of a window, cells.
         blocks: of the stage; twice as many without carriers have about as many parameters as with.
         pooling: carrier_pooling, in training.
+        propagates: do_propagation: carrier tokens are added to the map after the last block.
     """
 
     title: str
@@ -40,6 +40,7 @@ class Network(NamedTuple):
     window: int = 7
     blocks: int = BLOCKS
     pooling: str = 'aligned'
+    propagates: bool = True
 
 
 NETWORKS = {
@@ -48,6 +49,9 @@ NETWORKS = {
     'w7_c1': Network('windows of 7, 1 carrier token a side', ct_size=1),
     'w7_c2': Network('windows of 7, 2 carrier tokens a side', ct_size=2),
     'w7_c3': Network('windows of 7, 3 carrier tokens a side', ct_size=3),
+    'w7_c2_unpropagated': Network(
+        'windows of 7, 2 a side, not added to the map', ct_size=2, propagates=False
+    ),
     'w7_c2_stretched': Network(
         'windows of 7, 2 a side, stretched pooling', ct_size=2, pooling='stretched'
     ),
@@ -62,7 +66,13 @@ NETWORKS = {
 def _fastervit(network: Network) -> nn.Module:
     """One attention stage at stride 4; the stages after it are not built."""
     return FasterViT(
-        dict(dim=DIM, in_dim=STEM_DIM, depths=(network.blocks, 1, 1, 1), num_heads=HEADS),
+        dict(
+            dim=DIM,
+            in_dim=STEM_DIM,
+            depths=(network.blocks, 1, 1, 1),
+            num_heads=HEADS,
+            do_propagation=network.propagates,
+        ),
         stage_types=('hat' if network.ct_size else 'window', 'conv', 'conv', 'conv'),
         ct_size=network.ct_size or None,
         window_size=network.window,
@@ -72,7 +82,7 @@ def _fastervit(network: Network) -> nn.Module:
 
 
 def _swin(network: Network) -> nn.Module:
-    """mmdet's Swin, or ours with carrier tokens, with one stage."""
+    """One stage of mmdet's Swin, or of ours with carrier tokens."""
     from mmdet.models.backbones import SwinTransformer  # seconds: only where it is needed
 
     settings: dict[str, Any] = dict(
@@ -86,15 +96,10 @@ def _swin(network: Network) -> nn.Module:
     )
     if not network.ct_size:
         return SwinTransformer(**settings)
-    return MODELS.build(
-        dict(
-            type='SwinHAT',
-            hat_stages=(0,),
-            ct_size=network.ct_size,
-            carrier_pooling=network.pooling,
-            **settings,
-        )
-    )
+    from ..models.swin_hat import SwinHAT
+
+    hat = dict(ct_size=network.ct_size, do_propagation=network.propagates)
+    return SwinHAT(hat_stages=(0,), **hat, **settings)
 
 
 class Segmentor(nn.Module):

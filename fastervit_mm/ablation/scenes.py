@@ -19,7 +19,7 @@ STRIDE = 4  # px of the image along a cell of the label map, and of the networks
 TRAINED_SIDE, OTHER_SIDE = 112, 168  # px: 28 and 42 cells
 MARK = 20  # px: side of the mark
 MARK_COLOURS = ((255, 0, 0), (0, 0, 255))  # of class 1 and of class 2
-REACH = 42  # px from its corner: a shape of a far scene lies inside
+REACH = 40  # px from its corner: a shape of a far scene lies inside
 TASKS = {'far': ('background', 'red', 'blue'), 'ordinary': SEMANTIC_CLASSES}
 """Classes of each kind of scenes, in the order of their labels."""
 SPLITS = ('train', 'held out', 'held out, other size')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -124,8 +123,3 @@ def evaluate(model: Segmentor, scenes: Scenes, task: str) -> dict[str, float]:
     if task == 'far':
         found['told'] = told_rightly(scores, scenes.labels)
     return found
-
-
-def seconds_since(start: float) -> float:
-    """Of wall clock, to a tenth."""
-    return round(time.perf_counter() - start, 1)
