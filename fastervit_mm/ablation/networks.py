@@ -98,8 +98,8 @@ def _swin(network: Network) -> nn.Module:
         return SwinTransformer(**settings)
     from ..models.swin_hat import SwinHAT
 
-    hat = dict(ct_size=network.ct_size, do_propagation=network.propagates)
-    return SwinHAT(hat_stages=(0,), **hat, **settings)
+    settings |= dict(ct_size=network.ct_size, do_propagation=network.propagates)
+    return SwinHAT(hat_stages=(0,), **settings)
 
 
 class Segmentor(nn.Module):
@@ -110,9 +110,11 @@ class Segmentor(nn.Module):
         classes: how many.
     """
 
+    backbone: Any
+
     def __init__(self, network: Network, classes: int) -> None:
         super().__init__()
-        self.backbone: Any = (_swin if network.swin else _fastervit)(network)
+        self.backbone = (_swin if network.swin else _fastervit)(network)
         self.backbone.init_weights()
         self.head = nn.Conv2d(DIM, classes, 1)
 

@@ -127,7 +127,7 @@ def draw_plot(results: Sequence[Mapping[str, Any]], names: Sequence[str], path: 
         axis.set(xlabel=title)
         axis.grid(alpha=0.3)
     axes[0].set_yticks(range(len(names)), [NETWORKS[name].title for name in names], fontsize=8)
-    axes[0].invert_yaxis()
+    axes[0].set_ylim(len(names) - 0.5, -0.5)
     axes[0].axvline(50, color='#666', linewidth=0.8, linestyle='--')  # chance
     axes[1].legend(fontsize=7)
     figure.savefig(path, dpi=110)
