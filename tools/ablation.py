@@ -4,7 +4,7 @@
     python tools/ablation.py --page
 
 Trains every network on scenes whose answer depends on something far away and on ordinary ones,
-three seeds each, then times them. About half an hour on 2 idle cores. Each training is kept in a
+three seeds each, then times them. About 35 minutes on 2 idle cores. Each training is kept in a
 file when it is done: an interrupted study goes on where it stopped. The result is table.md and
 ablations.png in the folder; ``--page`` trains nothing and writes both into docs/. ``--quick`` is a
 trial of a few seconds, whose numbers mean nothing.
