@@ -16,6 +16,7 @@ from .errors import ArgumentError
 
 WEIGHTS_URL = 'https://huggingface.co/ahatamiz/FasterViT/resolve/main/'
 NUM_STAGES = 4
+STAGE_TYPES = ('conv', 'window', 'hat')
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,16 @@ class Variant:
         dim: channels of stage 0; stage i has ``dim * 2**i``.
         in_dim: channels between the two convolutions of the stem.
         depths: blocks per stage.
-        num_heads: attention heads per stage (only stages 2 and 3 have attention).
+        num_heads: attention heads per stage (only window stages have attention).
         window_size: side of a window per stage, in tokens.
-        ct_size: side of a window's square of carrier tokens, in tokens.
+        ct_size: side of a window's square of carrier tokens, in tokens; one value, or one per stage.
         mlp_ratio: hidden width of an MLP over its channels.
         hat: per stage, whether its windows exchange carrier tokens.
         layer_scale: initial value of the per-channel scales gamma; None builds none.
         do_propagation: add the carrier tokens to the map after the last block of a HAT stage.
         drop_path_rate: drop path of the last block; it rises linearly from 0.
         weights: file name of the published ImageNet weights; empty where there are none.
+        conv: per stage, whether it is convolutional; the others are window transformers.
     """
 
     dim: int
@@ -42,18 +44,25 @@ class Variant:
     depths: tuple[int, ...]
     num_heads: tuple[int, ...]
     window_size: tuple[int, ...] = (7, 7, 7, 7)
-    ct_size: int = 2
+    ct_size: int | tuple[int, ...] = 2
     mlp_ratio: float = 4
     hat: tuple[bool, ...] = (False, False, True, False)
     layer_scale: float | None = None
     do_propagation: bool = False
     drop_path_rate: float = 0.0
     weights: str = ''
+    conv: tuple[bool, ...] = (True, True, False, False)
 
     @property
     def channels(self) -> tuple[int, ...]:
         """Channels of the four stages."""
         return tuple(self.dim * 2**i for i in range(NUM_STAGES))
+
+    @property
+    def carriers(self) -> tuple[int | None, ...]:
+        """Per stage, the side of a window's square of carrier tokens; None: it has none."""
+        sides = per_stage('ct_size', self.ct_size)
+        return tuple(side if hat else None for side, hat in zip(sides, self.hat, strict=True))
 
 
 _SCALED: dict[str, Any] = dict(layer_scale=1e-5, do_propagation=True)
@@ -143,7 +152,8 @@ VARIANTS: dict[str, Variant] = {
 """Every published network by name."""
 
 _PER_STAGE = ('depths', 'num_heads', 'window_size', 'hat')
-_KEYS = [f.name for f in fields(Variant) if f.name != 'weights']
+# what a dict may say: weights describes the published file, conv is the constructor's stage_types
+_KEYS = [f.name for f in fields(Variant) if f.name not in ('weights', 'conv')]
 
 
 def per_stage(name: str, value: Any) -> tuple[Any, ...]:
@@ -168,6 +178,12 @@ def per_stage(name: str, value: Any) -> tuple[Any, ...]:
     return tuple(value)
 
 
+def _one_or_four(name: str, value: Any) -> Any:
+    """One value as it is, several as `per_stage` has them."""
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    return per_stage(name, value) if several else value
+
+
 def _did_you_mean(word: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(str(word), known, n=3, cutoff=0.5)
     return f'did you mean {" or ".join(map(repr, close))}? ' if close else ''
@@ -190,6 +206,8 @@ def _from_dict(arch: Mapping[str, Any]) -> Variant:
     for key in _PER_STAGE:
         if key in values:
             values[key] = per_stage(f'arch[{key!r}]', values[key])
+    if 'ct_size' in values:
+        values['ct_size'] = _one_or_four("arch['ct_size']", values['ct_size'])
     return Variant(**values)
 
 
@@ -220,26 +238,26 @@ def _check(variant: Variant) -> None:
             f'dim, in_dim and mlp_ratio are {variant.dim}, {variant.in_dim} and '
             f'{variant.mlp_ratio}; all must be positive'
         )
-    if variant.channels[2] * variant.mlp_ratio < 1:
-        raise ArgumentError(
-            f'mlp_ratio is {variant.mlp_ratio}; stage 2 has {variant.channels[2]} channels, so it '
-            f'must be at least 1 / {variant.channels[2]}'
-        )
-    for i in (2, 3):
+    for i in (i for i in range(NUM_STAGES) if not variant.conv[i]):
         channels, heads = variant.channels[i], variant.num_heads[i]
+        if channels * variant.mlp_ratio < 1:
+            raise ArgumentError(
+                f'mlp_ratio is {variant.mlp_ratio}; stage {i} has {channels} channels, so it '
+                f'must be at least 1 / {channels}'
+            )
         if heads < 1 or channels % heads:
             raise ArgumentError(
                 f'num_heads[{i}] is {heads}; it must divide the {channels} channels of stage {i}'
             )
-    if any(variant.hat[:2]):
+    if any(hat and conv for hat, conv in zip(variant.hat, variant.conv, strict=True)):
         raise ArgumentError(
             f'hat is {variant.hat}; stages 0 and 1 are convolutional and have no '
             'carrier tokens, so its first two values must be False'
         )
     if min(variant.window_size) < 1:
         raise ArgumentError(f'window_size is {variant.window_size}; each must be at least 1 token')
-    for i, hat in enumerate(variant.hat):
-        if hat and not 1 <= variant.ct_size <= variant.window_size[i]:
+    for i, side in enumerate(variant.carriers):
+        if side is not None and not 1 <= side <= variant.window_size[i]:
             raise ArgumentError(
                 f'ct_size is {variant.ct_size}; it must lie between 1 and the '
                 f'window_size of stage {i}, which is {variant.window_size[i]}'
@@ -252,20 +270,37 @@ def _check(variant: Variant) -> None:
         )
 
 
+def _stage_kinds(stage_types: Sequence[str]) -> dict[str, tuple[bool, ...]]:
+    """What `Variant` says of stages of these types.
+
+    Raises:
+        ArgumentError: not four of `STAGE_TYPES`.
+    """
+    types = per_stage('stage_types', stage_types)
+    for value in types:
+        if value not in STAGE_TYPES:
+            raise ArgumentError(
+                f'stage_types has {value!r}; allowed: {", ".join(map(repr, STAGE_TYPES))}'
+            )
+    return dict(conv=tuple(t == 'conv' for t in types), hat=tuple(t == 'hat' for t in types))
+
+
 def resolve_variant(
     arch: str | Mapping[str, Any],
     *,
     window_size: int | Sequence[int] | None = None,
-    ct_size: int | None = None,
+    ct_size: int | Sequence[int] | None = None,
     drop_path_rate: float | None = None,
+    stage_types: Sequence[str] | None = None,
 ) -> Variant:
     """The network that ``arch`` names or describes, with what the caller overrides.
 
     Args:
         arch: a name of ``VARIANTS``, or a dict of the published constructor's keyword arguments.
         window_size: tokens, one value or one per stage; None: the variant's own.
-        ct_size: tokens; None: the variant's own.
+        ct_size: tokens, one value or one per stage; None: the variant's own.
         drop_path_rate: None: the variant's own.
+        stage_types: four of `STAGE_TYPES`; None: the variant's own.
 
     Raises:
         ArgumentError: an unknown name or keyword, or values that do not fit each other.
@@ -283,9 +318,11 @@ def resolve_variant(
     if window_size is not None:
         changes['window_size'] = per_stage('window_size', window_size)
     if ct_size is not None:
-        changes['ct_size'] = ct_size
+        changes['ct_size'] = _one_or_four('ct_size', ct_size)
     if drop_path_rate is not None:
         changes['drop_path_rate'] = drop_path_rate
+    if stage_types is not None:
+        changes |= _stage_kinds(stage_types)
     variant = replace(variant, **changes)
     _check(variant)
     return variant

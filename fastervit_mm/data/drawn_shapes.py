@@ -71,12 +71,20 @@ def background(rng: np.random.Generator, size: int) -> np.ndarray:
     return (picture + rng.normal(0, 8, picture.shape)).clip(0, 255).astype(np.uint8)
 
 
-def place(rng: np.random.Generator, size: int) -> Iterator[tuple[np.ndarray, float]]:
-    """Centres and radii, px, of one to five objects that do not touch."""
+def place(
+    rng: np.random.Generator, size: int, scale: int | None = None
+) -> Iterator[tuple[np.ndarray, float]]:
+    """Centres and radii, px, of one to five objects that do not touch.
+
+    Args:
+        rng: source of everything random.
+        size: side of the scene, px.
+        scale: side of the scene that such objects are made for, px. Default None: ``size``.
+    """
     placed: list[tuple[np.ndarray, float]] = []
     wanted = rng.integers(1, 6)
     for _ in range(50):
-        radius = rng.uniform(0.09, 0.2) * size
+        radius = rng.uniform(0.09, 0.2) * (scale or size)
         centre = rng.uniform(radius + 1, size - radius - 1, 2)
         if all(np.hypot(*(centre - other)) > radius + r + 2 for other, r in placed):
             placed.append((centre, radius))
@@ -86,7 +94,10 @@ def place(rng: np.random.Generator, size: int) -> Iterator[tuple[np.ndarray, flo
 
 
 def draw_scene(
-    rng: np.random.Generator, size: int, classes: tuple[str, ...] = CLASSES
+    rng: np.random.Generator,
+    size: int,
+    classes: tuple[str, ...] = CLASSES,
+    scale: int | None = None,
 ) -> tuple[Image.Image, Image.Image, list[Shape]]:
     """A scene: picture, label map and objects.
 
@@ -94,6 +105,7 @@ def draw_scene(
         rng: source of everything random in it.
         size: side in px.
         classes: of its objects. Default `CLASSES`.
+        scale: side of the scene, px, that its objects are made for. Default None: ``size``.
 
     Returns:
         The picture (RGB), its label map (1 the background, then ``classes``), its objects.
@@ -102,7 +114,7 @@ def draw_scene(
     picture = Image.fromarray(texture)
     labels = Image.new('L', (size, size), 1)
     shapes = []
-    for centre, radius in place(rng, size):
+    for centre, radius in place(rng, size, scale):
         label = classes[rng.integers(len(classes))]
         ground = texture[int(centre[1]), int(centre[0])].astype(float)
         colour = rng.uniform(0, 255, 3)

@@ -72,7 +72,7 @@ def build_stages(
     for i in range(count):
         dim, window = variant.channels[i], variant.window_size[i]
         stage: ConvStage | WindowStage
-        if i < 2:
+        if variant.conv[i]:
             stage = ConvStage(
                 dim,
                 rates[i],
@@ -86,7 +86,7 @@ def build_stages(
                 variant.num_heads[i],
                 rates[i],
                 window=window,
-                ct_size=variant.ct_size if variant.hat[i] else None,
+                ct_size=variant.carriers[i],
                 carrier_pooling=carrier_pooling,
                 do_propagation=variant.do_propagation,
                 mlp_ratio=variant.mlp_ratio,
@@ -129,7 +129,8 @@ class FasterViT(BaseModule):
         out_indices: stages whose maps are emitted, in this order. Default (0, 1, 2, 3).
         window_size: side of a window in tokens, one value or four. Weights trained with another
             window load. Default None: the variant's own.
-        ct_size: side of a window's square of carrier tokens. Default None: the variant's own.
+        ct_size: side of a window's square of carrier tokens, one value or four. Default None: the
+            variant's own.
         drop_path_rate: rate of the last block, rising linearly from 0. Default None: the
             variant's own.
         carrier_pooling: 'aligned' keeps carrier tokens on their windows at any size; 'stretched'
@@ -137,8 +138,8 @@ class FasterViT(BaseModule):
             Default 'aligned'.
         position_unit: 'side', or 'token_count' as the released DINO detector was trained.
             Default 'side'.
-        pad_all_stages: pad stages 0 and 1 to multiples of their window too, as the released DINO
-            detector does. Default False.
+        pad_all_stages: pad convolutional stages to multiples of their window too, as the released
+            DINO detector does. Default False.
         out_norm: norm ``norm{i}`` on each emitted map: 'ln2d', 'bn' or None. Default 'ln2d'.
         frozen_stages: -1 freezes nothing, 0 the stem, i = 1 .. 4 the stem, the stages below i,
             the downsampling after them and their output norms. Default -1.
@@ -152,6 +153,9 @@ class FasterViT(BaseModule):
         init_cfg: ``dict(type='Pretrained')`` loads the published weights of ``arch``; with
             ``checkpoint=PATH_OR_URL`` those of a file, see `weights.published.load_pretrained`.
             None starts from random ones. Default None.
+        stage_types: for each of the four stages 'conv', 'window' (window attention) or 'hat'
+            (window attention with carrier tokens). Published weights fit their own types alone.
+            Default None: the variant's own, ('conv', 'conv', 'hat', 'window') for most.
 
     Attributes:
         out_channels: of the emitted maps, in the order of ``out_indices``.
@@ -168,7 +172,7 @@ class FasterViT(BaseModule):
         in_channels: int = 3,
         out_indices: Sequence[int] = (0, 1, 2, 3),
         window_size: int | Sequence[int] | None = None,
-        ct_size: int | None = None,
+        ct_size: int | Sequence[int] | None = None,
         drop_path_rate: float | None = None,
         carrier_pooling: str = 'aligned',
         position_unit: str = 'side',
@@ -179,6 +183,7 @@ class FasterViT(BaseModule):
         with_cp: bool = False,
         channels_last: bool = False,
         init_cfg: dict | None = None,
+        stage_types: Sequence[str] | None = None,
     ) -> None:
         super().__init__(init_cfg)
         check_choice('carrier_pooling', carrier_pooling, CARRIER_POOLINGS)
@@ -190,7 +195,11 @@ class FasterViT(BaseModule):
                 f'in_channels is {in_channels!r}; it must be a number of at least 1'
             )
         variant = resolve_variant(
-            arch, window_size=window_size, ct_size=ct_size, drop_path_rate=drop_path_rate
+            arch,
+            window_size=window_size,
+            ct_size=ct_size,
+            drop_path_rate=drop_path_rate,
+            stage_types=stage_types,
         )
         self.arch = arch
         self.variant = variant

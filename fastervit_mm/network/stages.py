@@ -56,7 +56,7 @@ def run_block(block: nn.Module, *args: Any, with_cp: bool) -> Any:
 
 
 class ConvStage(nn.Module):
-    """Stage 0 or 1.
+    """A convolutional stage: 0 and 1 of the published networks.
 
     Args:
         dim: channels.
@@ -90,7 +90,7 @@ class ConvStage(nn.Module):
 
 
 class WindowStage(nn.Module):
-    """Stage 2 or 3, without or with carrier tokens.
+    """A window transformer, without or with carrier tokens: 2 and 3 of the published networks.
 
     Args:
         dim: channels.

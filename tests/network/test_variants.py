@@ -131,6 +131,7 @@ def test_the_constructors_defaults_are_as_documented():
         with_cp=False,
         channels_last=False,
         init_cfg=None,
+        stage_types=None,
     )
 
 
@@ -229,3 +230,71 @@ def test_carriers_in_both_window_stages():
     assert [model.levels[i].global_tokenizer.pos_embed.weight.shape[0] for i in (2, 3)] == [64, 128]
     with torch.no_grad():
         assert model(torch.randn(1, 3, 250, 470))[3].shape == (1, 128, 8, 15)
+
+
+@pytest.mark.parametrize(
+    'types', [('hat', 'window', 'conv', 'hat'), ('conv', 'conv', 'window', 'conv')]
+)
+def test_every_stage_can_be_of_every_type(types):
+    model = FasterViT(SMALL, stage_types=types, window_size=(7, 6, 5, 4), ct_size=(3, 1, 1, 2))
+    for i, (level, kind) in enumerate(zip(model.levels, types, strict=True)):
+        assert hasattr(level.blocks[0], 'conv1') == (kind == 'conv')
+        assert hasattr(level.blocks[0], 'hat_attn') == (kind == 'hat')
+        if kind == 'hat':
+            assert level.global_tokenizer.ct_size == (3, 1, 1, 2)[i]
+            assert level.window == (7, 6, 5, 4)[i]
+    with torch.no_grad():
+        maps = model.eval()(torch.randn(1, 3, 70, 130))
+    assert [m.shape[1:] for m in maps] == [(16, 18, 33), (32, 9, 17), (64, 5, 9), (128, 3, 5)]
+
+
+def test_the_published_types_are_the_default():
+    plain, stated = (
+        FasterViT(SMALL),
+        FasterViT(SMALL, stage_types=('conv', 'conv', 'hat', 'window')),
+    )
+    assert list(plain.state_dict()) == list(stated.state_dict())
+    carriers = resolve_variant(dict(SMALL, ct_size=[1, 1, 3, 1])).carriers
+    assert carriers == (None, None, 3, None)
+
+
+def test_carriers_carry_what_is_far_away_and_windows_do_not():
+    """What an ablation is about: a change in one corner's window, seen in the opposite one's."""
+    image = torch.rand(1, 3, 112, 112)
+    changed = image.clone()
+    changed[..., 90:, 90:] = 0
+    far = []
+    for kind in ('window', 'hat'):
+        types = (kind, 'conv', 'conv', 'conv')
+        model = FasterViT(SMALL, stage_types=types, out_indices=(0,)).eval()
+        with torch.no_grad():
+            before, after = model(image)[0], model(changed)[0]
+        far.append((before - after)[..., :7, :7].abs().max().item())
+    assert far[0] == 0 < far[1]
+
+
+@pytest.mark.parametrize(
+    'changes, expected',
+    [
+        (
+            dict(stage_types=('conv', 'conv', 'swin', 'window')),
+            "stage_types has 'swin'; allowed: 'conv', 'window', 'hat'",
+        ),
+        (dict(stage_types='hat'), "stage_types is 'hat'; give one value or 4, one per stage"),
+        (dict(stage_types=('hat', 'conv')), 'stage_types has 2 values'),
+        (dict(ct_size=(2, 2)), 'ct_size has 2 values (2, 2); give one value or 4'),
+        (dict(ct_size=(2, 2, 2.0, 2)), 'ct_size is (2, 2, 2.0, 2); it takes whole numbers'),
+        (
+            dict(stage_types=('conv', 'hat', 'hat', 'conv'), ct_size=(9, 8, 2, 9)),
+            'ct_size is (9, 8, 2, 9); it must lie between 1 and the window_size of stage 1',
+        ),
+        (
+            dict(stage_types=('window', 'conv', 'conv', 'conv'), arch=dict(SMALL, num_heads=3)),
+            'num_heads[0] is 3; it must divide the 16 channels of stage 0',
+        ),
+    ],
+)
+def test_stages_that_cannot_be_say_why(changes, expected):
+    with pytest.raises(ArgumentError) as caught:
+        FasterViT(**{'arch': SMALL, **changes})
+    assert expected in str(caught.value) and '\n' not in str(caught.value)
