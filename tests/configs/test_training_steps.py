@@ -5,6 +5,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from tests.batches import detection_batch, segmentation_batch
 from tests.configs.resolved import read
 from tests.helpers import SMALL
 
@@ -53,30 +54,6 @@ def small(cfg: Config) -> Config:
     return cfg
 
 
-def detection_batch(masks: bool, stuff: bool):
-    """Two images of 64 and 96 px with two objects each, and a class for each pixel if ``stuff``."""
-    from mmdet.testing import demo_mm_inputs
-
-    return demo_mm_inputs(
-        2,
-        [[3, 64, 96], [3, 96, 64]],
-        num_items=[2, 2],
-        num_classes=80,
-        with_mask=masks,
-        with_semantic=stuff,
-    )
-
-
-def segmentation_batch():
-    from mmengine.structures import PixelData
-    from mmseg.structures import SegDataSample
-
-    sample = SegDataSample(metainfo=dict(img_shape=(64, 64), ori_shape=(64, 64)))
-    sample.gt_sem_seg = PixelData(data=torch.randint(0, 150, (1, 64, 64)))
-    images = [torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8) for _ in range(2)]
-    return dict(inputs=images, data_samples=[sample, sample.clone()])
-
-
 @pytest.mark.parametrize(
     'name',
     [
@@ -108,7 +85,7 @@ def test_a_training_step_and_a_prediction(name):
     model.init_weights()  # DINO's level_embed is uninitialised memory until then
     stuff = 'panoptic_head' in cfg.model
     masks = stuff or 'roi_head' in cfg.model
-    batch = detection_batch(masks, stuff) if detection else segmentation_batch()
+    batch = detection_batch(masks=masks, stuff=stuff) if detection else segmentation_batch()
     data = model.data_preprocessor(batch, True)
     losses = model(**data, mode='loss')
     loss, _ = model.parse_losses(losses)
