@@ -15,6 +15,7 @@ from ..config.data_sets import (
     EVALUATORS,
     LOADERS,
     dataset_classes,
+    head_class_count,
     innermost_dataset,
     nested_dicts,
 )
@@ -121,8 +122,33 @@ def point_to_prepared_data(cfg: Config, used: PreparedData) -> None:
         if node.get('type') == 'LoadAnnotations' and 'reduce_zero_label' in node:
             node['reduce_zero_label'] = used.ignore_zero
     for node in nested_dicts(cfg.model):
-        if used.class_count is not None and isinstance(node.get('num_classes'), int):
-            node['num_classes'] = used.class_count
+        if used.class_count is not None and head_class_count(node) is not None:
+            _set_class_count(node, used.class_count)
+
+
+def _set_class_count(head: dict[str, Any], count: int) -> None:
+    """Let a head predict ``count`` classes; Mask2Former's loss has a weight for each, and "no object".
+
+    Args:
+        head: its config, changed in place.
+        count: of classes, all of them things where the head tells things from stuff.
+
+    Raises:
+        ArgumentError: the weights of its classes differ, so that new ones have none.
+    """
+    weights = (head.get('loss_cls') or {}).get('class_weight')
+    if isinstance(weights, list) and len(weights) - 1 == head_class_count(head) != count:
+        *of_classes, of_none = weights
+        if len(set(of_classes)) > 1:
+            raise ArgumentError(
+                f'loss_cls.class_weight of the {head.get("type")} is not the same for all of its classes; '
+                f'set it for the {count} classes of the folder'
+            )
+        head['loss_cls']['class_weight'] = [of_classes[0]] * count + [of_none]
+    if isinstance(head.get('num_classes'), int):
+        head['num_classes'] = count
+    else:
+        head['num_things_classes'], head['num_stuff_classes'] = count, 0
 
 
 def _read_as_annotated(node: dict[str, Any], as_stored: bool) -> None:
