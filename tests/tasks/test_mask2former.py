@@ -66,23 +66,23 @@ def test_weights_of_the_configs_own_classes_are_kept(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two images of 40×30 px: the left half is a person (a thing), the right one wall (stuff)."""
+    """Two images of 40×36 px: the left half is a person (a thing), the right one wall (stuff)."""
     init_default_scope('mmdet')
     meta = DATASETS.get('mmdet.CocoPanopticDataset').METAINFO
     names = meta['classes']
     categories = [dict(id=i, name=n, isthing=int(i <= 80)) for i, n in enumerate(names, start=1)]
     wall = names.index('wall-wood') + 1
     segments = [
-        dict(id=258, category_id=1, area=600, bbox=[0, 0, 20, 30], iscrowd=0),
-        dict(id=70000, category_id=wall, area=600, bbox=[20, 0, 20, 30], iscrowd=0),
+        dict(id=258, category_id=1, area=720, bbox=[0, 0, 20, 36], iscrowd=0),
+        dict(id=70000, category_id=wall, area=720, bbox=[20, 0, 20, 36], iscrowd=0),
     ]
     for split in ('train2017', 'val2017'):
         images, annotations = [], []
         for i in (1, 2):
-            write_image(tmp_path / split / f'{i}.jpg', (40, 30))
-            images.append(dict(id=i, file_name=f'{i}.jpg', width=40, height=30))
+            write_image(tmp_path / split / f'{i}.jpg', (40, 36))
+            images.append(dict(id=i, file_name=f'{i}.jpg', width=40, height=36))
             annotations.append(dict(image_id=i, file_name=f'{i}.png', segments_info=segments))
-            ids = np.full((30, 40), 258)
+            ids = np.full((36, 40), 258)
             ids[:, 20:] = 70000
             colours = np.stack([ids % 256, ids // 256 % 256, ids // 65536], 2).astype(np.uint8)
             path = tmp_path / 'annotations' / f'panoptic_{split}' / f'{i}.png'
