@@ -288,6 +288,9 @@ def test_the_page_states_figures_of_every_config_but_the_demos():
         'segmentation/upernet_fastervit_1_160k',
         'segmentation/upernet_fastervit_3_160k',
         'segmentation/upernet_fastervit_4_21k_512_160k',
+        # in real memory: half a minute
+        pytest.param('detection/mask2former_fastervit_2_50e_panoptic', marks=pytest.mark.long),
+        pytest.param('segmentation/mask2former_fastervit_2_160k', marks=pytest.mark.long),
     ],
 )
 def test_the_page_states_what_is_counted(name):
