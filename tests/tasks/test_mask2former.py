@@ -39,12 +39,14 @@ def test_a_detector_of_things_follows_the_folders_classes(tmp_path):
     for head in (cfg.model.panoptic_head, cfg.model.panoptic_fusion_head):
         head.num_stuff_classes = 0
     cfg.model.panoptic_head.loss_cls.class_weight = [1.0] * 80 + [0.1]
+    cfg.val_dataloader.dataset.data_prefix.seg = 'annotations/panoptic_val2017/'
     assert head_class_counts(cfg) == {80}
     cfg, _ = fit(cfg, write_coco(write_coco(tmp_path / 'mine'), 'val'))
     for head in (cfg.model.panoptic_head, cfg.model.panoptic_fusion_head):
         assert (head.num_things_classes, head.num_stuff_classes) == (2, 0)
     assert cfg.model.panoptic_head.loss_cls.class_weight == [1.0, 1.0, 0.1]
     assert head_class_counts(cfg) == {2}
+    assert list(cfg.val_dataloader.dataset.data_prefix) == ['img']
 
 
 def test_weights_of_the_configs_own_classes_are_kept(tmp_path):
