@@ -114,9 +114,16 @@ class Detection(DetectionData):
     # Predicting on new images
 
     def make_inferencer(self, cfg: Config, weights: str, device: str | None) -> Any:
-        """Mmdet's."""
+        """Mmdet's; it reads no truth, so it needs nothing that reads it."""
         from mmdet.apis import DetInferencer
 
+        for dataset in datasets(cfg, ('test_dataloader',)):
+            if reads_panoptic(dataset):  # mmdet builds the step, which needs panopticapi
+                dataset['pipeline'] = [
+                    step
+                    for step in dataset['pipeline']
+                    if not step['type'].endswith('LoadPanopticAnnotations')
+                ]
         return DetInferencer(
             model=cfg, weights=weights, device=device, scope=self.scope, show_progress=False
         )

@@ -113,7 +113,9 @@ def point_to_prepared_data(cfg: Config, used: PreparedData) -> None:
             continue
         dataset = innermost_dataset(cfg, loader)
         if 'data_prefix' in settings:
-            dataset.pop('data_prefix', None)  # `update` would keep other folders of the config's data
+            dataset.pop(
+                'data_prefix', None
+            )  # `update` would keep other folders of the config's data
         dataset.update(settings)
         for node in nested_dicts(cfg.get(EVALUATORS.get(loader, ''))):
             if 'ann_file' in node:
