@@ -55,6 +55,12 @@ def run_dino(model: nn.Module, image: torch.Tensor) -> None:
     model.bbox_head(inputs['hidden_states'], inputs['references'])
 
 
+def run_queries(model: nn.Module, image: torch.Tensor) -> None:
+    """Mask2Former's head, mmdet's or mmseg's; it wants samples, and reads nothing of them."""
+    head = model.panoptic_head if hasattr(model, 'panoptic_head') else model.decode_head
+    head(model.extract_feat(image), [])
+
+
 def run_segmentor(model: nn.Module, image: torch.Tensor) -> None:
     """The head that predicts; the auxiliary one is for training."""
     model.decode_head(model.extract_feat(image))
@@ -67,9 +73,12 @@ class Family(NamedTuple):
     run: Callable[[nn.Module, torch.Tensor], None]
 
 
+# by the type of the model, or of a segmentor's head
 FAMILIES = {
     'CascadeRCNN': Family((800, 1280), run_two_stage),
     'fastervit_mm.DINO': Family((800, 1280), run_dino),
+    'Mask2Former': Family((800, 1280), run_queries),
+    'Mask2FormerHead': Family((512, 2048), run_queries),
     'EncoderDecoder': Family((512, 2048), run_segmentor),
 }
 
@@ -78,13 +87,15 @@ def measure(path: Path) -> dict[str, float]:
     """Parameters (M) and multiply-adds (G) of the config at ``path``."""
     cfg = read_config(path)
     check_there(cfg, ('model',))
-    if cfg.model.type not in FAMILIES:
+    head = cfg.model.get('decode_head', {}).get('type')
+    kind = head if head in FAMILIES else cfg.model.type
+    if kind not in FAMILIES:
         raise ArgumentError(
-            f'{path}: models of type {cfg.model.type} are not measured; allowed: {", ".join(FAMILIES)}'
+            f'{path}: models of type {kind} are not measured; allowed: {", ".join(FAMILIES)}'
         )
-    family = FAMILIES[cfg.model.type]
+    family = FAMILIES[kind]
     # deformable attention and Swin compute on what they build, so they need real memory
-    real = 'DINO' in cfg.model.type or 'Swin' in cfg.model.backbone.type
+    real = family.run in (run_dino, run_queries) or 'Swin' in cfg.model.backbone.type
     device = 'cpu' if real else 'meta'
     model = build_model(cfg, device, init=False).eval()
     with torch.no_grad(), torch.device(device), FlopCounterMode(display=False) as counter:
@@ -153,6 +164,19 @@ TABLES = (
             **MEASURED,
             **NOTE,
         },
+    ),
+    Table(
+        'Mask2Former, COCO panoptic',
+        'configs/detection/mask2former_metafile.yml',
+        'Nothing is published. Multiply-adds as of DINO.',
+        {'published PQ': (RESULTS, 'PQ'), **MEASURED, **NOTE},
+    ),
+    Table(
+        'Mask2Former, ADE20K',
+        'configs/segmentation/mask2former_metafile.yml',
+        'Nothing is published. Multiply-adds as of UperNet, without the sampling inside deformable '
+        'attention.',
+        {'published mIoU': (RESULTS, 'mIoU'), **MEASURED, **NOTE},
     ),
 )
 

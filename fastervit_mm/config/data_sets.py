@@ -8,6 +8,7 @@ import os
 import re
 import reprlib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -161,12 +162,32 @@ def _check_exists(path: Path, what: str, remedy: str) -> None:
 
 
 def head_class_counts(cfg: Config) -> set[int]:
-    """Every ``num_classes`` that the model's heads state."""
-    return {
-        node['num_classes']
-        for node in nested_dicts(cfg.get('model'))
-        if isinstance(node.get('num_classes'), int)
-    }
+    """The number of classes of each of the model's heads that state one."""
+    counts = map(head_class_count, nested_dicts(cfg.get('model')))
+    return {count for count in counts if count is not None}
+
+
+def head_class_count(head: dict) -> int | None:
+    """How many classes a head's config states, those of stuff among them; None: it states none."""
+    things, stuff = head.get('num_things_classes'), head.get('num_stuff_classes')
+    if isinstance(things, int) and isinstance(stuff, int):
+        return things + stuff
+    count = head.get('num_classes')
+    return count if isinstance(count, int) else None
+
+
+def reads_panoptic(dataset: dict) -> bool:
+    """Whether a data set's config reads COCO's panoptic annotations."""
+    return str(dataset['type']).endswith('CocoPanopticDataset')
+
+
+def _check_panopticapi() -> None:
+    """What mmdet reads panoptic annotations with must be installed."""
+    if find_spec('panopticapi') is None:
+        raise ArgumentError(
+            'panoptic data need the package panopticapi, which is not installed and which no registry has; '
+            'pip install git+https://github.com/cocodataset/panopticapi.git'
+        )
 
 
 def dataset_classes(dataset: dict) -> tuple[str, ...] | None:
@@ -217,10 +238,13 @@ def check_data_files(cfg: Config, loaders: tuple[str, ...]) -> None:
 
     Raises:
         FileError: a folder or an annotation file is missing.
-        ArgumentError: the number of classes disagrees with the annotations.
+        ArgumentError: the number of classes disagrees with the annotations, or what reads panoptic
+            ones is not installed.
     """
     init_default_scope(cfg.default_scope)
     for dataset in datasets(cfg, loaders):
+        if reads_panoptic(dataset):
+            _check_panopticapi()
         coco = str(dataset['type']).endswith('CocoDataset')
         remedy = COCO_HELP if coco else 'name another folder in that layout with --data FOLDER'
         root = dataset['data_root']

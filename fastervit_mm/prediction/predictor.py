@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.registry import init_default_scope
 from PIL import Image
 
 from ..config.data_sets import dataset_classes, innermost_dataset
@@ -51,6 +52,7 @@ class Predictor:
             check_device(device)
         classes: tuple[str, ...] = ()
         if cfg.get('test_dataloader'):
+            init_default_scope(cfg.default_scope)  # where the data set's type is known
             classes = dataset_classes(innermost_dataset(cfg, 'test_dataloader')) or ()
         with guarded_loading(trust=trust, whole=True, classes=classes), building():
             self.inferencer = self.task.make_inferencer(

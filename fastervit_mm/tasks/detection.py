@@ -12,6 +12,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from torch import nn
 
+from ..config.data_sets import datasets, reads_panoptic
 from ..data.folder import OBJECTS
 from ..errors import ArgumentError, FileError
 from ..pictures import draw_objects
@@ -55,6 +56,10 @@ class Detection(DetectionData):
 
     def keep_predictions(self, cfg: Config, path: str) -> Any:
         """A metric that keeps them in the file ``path``: .json, or .pkl for mmdet's own tools."""
+        if path.endswith('.json') and any(map(reads_panoptic, datasets(cfg, ('test_dataloader',)))):
+            raise ArgumentError(
+                f'--out is {path}; a .json file holds objects alone: give a .pkl file for panoptic data'
+            )
         if path.endswith(('.json', *PICKLES)):
             check_can_be_written(Path(path))
         if path.endswith('.json'):
@@ -109,9 +114,16 @@ class Detection(DetectionData):
     # Predicting on new images
 
     def make_inferencer(self, cfg: Config, weights: str, device: str | None) -> Any:
-        """Mmdet's."""
+        """Mmdet's; it reads no truth, so it needs nothing that reads it."""
         from mmdet.apis import DetInferencer
 
+        for dataset in datasets(cfg, ('test_dataloader',)):
+            if reads_panoptic(dataset):  # mmdet builds the step, which needs panopticapi
+                dataset['pipeline'] = [
+                    step
+                    for step in dataset['pipeline']
+                    if not step['type'].endswith('LoadPanopticAnnotations')
+                ]
         return DetInferencer(
             model=cfg, weights=weights, device=device, scope=self.scope, show_progress=False
         )

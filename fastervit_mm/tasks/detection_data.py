@@ -22,6 +22,7 @@ from ..config.data_sets import (
     nested_dicts,
     point_to_folder,
     read_category_names,
+    reads_panoptic,
 )
 from ..data.coco import Content, category_names
 from ..data.coco_reading import CocoPart, CocoReading
@@ -40,7 +41,11 @@ class DetectionData(Task):
     def misfit(
         self, cfg: Config, folder: Path, loaders: tuple[str, ...], ignore_zero: bool | None
     ) -> str | None:
-        """See `Task.misfit`."""
+        """See `Task.misfit`.
+
+        Raises:
+            ArgumentError: the config is for panoptic data, and ``folder`` holds none in COCO's layout.
+        """
         init_default_scope(cfg.default_scope)
         pointed = copy.deepcopy(cfg)
         point_to_folder(pointed, folder, loaders)
@@ -49,6 +54,9 @@ class DetectionData(Task):
             found = list(datasets(pointed, (loader,)))
             if not found:
                 return f'the data sets of {loader} have no data_root'
+            if any(map(reads_panoptic, found)):
+                _check_panoptic(found, folder)
+                continue
             for dataset in found:
                 reason = _dataset_misfit(dataset, head_class_counts(cfg))
                 if reason is not None:
@@ -92,6 +100,22 @@ class DetectionData(Task):
 
 def _annotation_file(dataset: dict[str, Any]) -> Path:
     return Path(dataset['data_root'], dataset['ann_file'])
+
+
+def _check_panoptic(found: list[Any], folder: Path) -> None:
+    """Panoptic data are used as they are, or not at all: no other layout of them is read.
+
+    Args:
+        found: a loader's data sets, pointed at ``folder``.
+        folder: that the user names.
+    """
+    for dataset in found:
+        if not _annotation_file(dataset).is_file():
+            raise ArgumentError(
+                f'--data {folder} has no {dataset["ann_file"]}; a panoptic config reads the files of '
+                "COCO's panoptic layout (docs/your_project.md) and no other, so give a folder with "
+                'them, or use another config'
+            )
 
 
 def _class_order(dataset: dict[str, Any]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from ..config.data_sets import (
     EVALUATORS,
     LOADERS,
     dataset_classes,
+    head_class_count,
     innermost_dataset,
     nested_dicts,
 )
@@ -116,7 +117,10 @@ def point_to_prepared_data(cfg: Config, used: PreparedData) -> list[str]:
     for loader, settings in used.loaders.items():
         if not cfg.get(loader):
             continue
-        innermost_dataset(cfg, loader).update(settings)
+        dataset = innermost_dataset(cfg, loader)
+        if 'data_prefix' in settings:
+            dataset.pop('data_prefix', None)  # `update` would keep folders of the config's own
+        dataset.update(settings)
         for node in nested_dicts(cfg.get(EVALUATORS.get(loader, ''))):
             if 'ann_file' in node:
                 node['ann_file'] = settings['ann_file']
@@ -127,9 +131,15 @@ def point_to_prepared_data(cfg: Config, used: PreparedData) -> list[str]:
         if node.get('type') == 'LoadAnnotations' and 'reduce_zero_label' in node:
             node['reduce_zero_label'] = used.ignore_zero
     for node in nested_dicts(cfg.model):
-        if used.class_count is not None and isinstance(node.get('num_classes'), int):
-            node['num_classes'] = used.class_count
+        if used.class_count is not None and head_class_count(node) is not None:
+            _set_class_count(node, used.class_count)
     return lines
+
+
+def _weighs_no_object(head: dict[str, Any]) -> bool:
+    """Whether a head's loss has a weight for each class and one more, as Mask2Former's has."""
+    weights, count = (head.get('loss_cls') or {}).get('class_weight'), head_class_count(head)
+    return isinstance(weights, list) and count is not None and len(weights) == count + 1
 
 
 def _leave_weights_out(cfg: Config, used: PreparedData) -> list[str]:
@@ -143,7 +153,10 @@ def _leave_weights_out(cfg: Config, used: PreparedData) -> list[str]:
     loader, settings = next(iter(used.loaders.items()))
     if dataset_classes(innermost_dataset(cfg, loader)) == tuple(settings['metainfo']['classes']):
         return []
-    lists = [n for n in nested_dicts(cfg.model) if isinstance(n.get('class_weight'), list | tuple)]
+    nodes = list(nested_dicts(cfg.model))
+    kept = [id(head['loss_cls']) for head in nodes if _weighs_no_object(head)]
+    lists = [n for n in nodes if isinstance(n.get('class_weight'), list | tuple)]
+    lists = [node for node in lists if id(node) not in kept]  # `_set_class_count` does those
     texts = dict.fromkeys(str(list(node['class_weight'])) for node in lists)
     for node in lists:  # heads may share their loss
         node.pop('class_weight', None)
@@ -152,6 +165,30 @@ def _leave_weights_out(cfg: Config, used: PreparedData) -> list[str]:
         'number for each of them by --cfg-options, if you want it'
         for text in texts
     ]
+
+
+def _set_class_count(head: dict[str, Any], count: int) -> None:
+    """Let a head predict ``count`` classes; Mask2Former's loss has a weight for each, and "no object".
+
+    Args:
+        head: its config, changed in place.
+        count: of classes, all of them things where the head tells things from stuff.
+
+    Raises:
+        ArgumentError: the weights of its classes differ, so that new ones have none.
+    """
+    if _weighs_no_object(head) and head_class_count(head) != count:
+        *of_classes, of_none = head['loss_cls']['class_weight']
+        if len(set(of_classes)) > 1:
+            raise ArgumentError(
+                f'loss_cls.class_weight of the {head.get("type")} is not the same for all of its classes; '
+                f'set it for the {count} classes of the folder'
+            )
+        head['loss_cls']['class_weight'] = [of_classes[0]] * count + [of_none]
+    if isinstance(head.get('num_classes'), int):
+        head['num_classes'] = count
+    else:
+        head['num_things_classes'], head['num_stuff_classes'] = count, 0
 
 
 def _read_as_annotated(node: dict[str, Any], as_stored: bool) -> None:

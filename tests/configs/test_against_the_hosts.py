@@ -1,4 +1,4 @@
-"""Our recipes beside the host libraries' own configs of Swin, ConvNeXt and DINO: what differs, all of it.
+"""Our recipes beside the host libraries' own configs of Swin, ConvNeXt, DINO, Mask2Former: what differs.
 
 So that no setting differs unnoticed, and each difference is one that docs/recipes.md or a comment explains.
 """
@@ -20,10 +20,13 @@ ELSEWHERE = (
     'model.neck.in_channels',
     'sync_bn',
     'auto_scale_lr',
+    # rates and decays of the backbone's parts: test_published_settings.py
+    'optim_wrapper.paramwise_cfg.custom_keys.backbone',
 )
 PARTS = ('model', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'train_dataloader', 'sync_bn')
 PATHS = ('backend_args', 'data_root', 'num_workers', 'scope')
 DECAY = 'optim_wrapper.paramwise_cfg.'
+KEYS = DECAY + 'custom_keys.'
 CONVNEXT = {
     'optim_wrapper.constructor': (
         'fastervit_mm.LayerDecayOptimWrapperConstructor',
@@ -35,7 +38,56 @@ CONVNEXT = {
     DECAY + 'flat_decay_mult': (0.0, None),
     DECAY + 'num_layers': (None, 6),  # ours knows
 }
+FEED_FORWARD = {
+    'num_fcs': (None, 2),
+    'act_cfg.type': (None, 'ReLU'),
+    'act_cfg.inplace': (None, True),
+}
+QUERIES = {'query_embed', 'query_feat', 'level_embed'}
+
+
+def mask2former(head: str) -> dict[str, tuple[Any, Any]]:
+    """Defaults that the hosts' Mask2Former states too, and parameters that only Swin has."""
+    layers = (f'{head}.pixel_decoder.encoder.layer_cfg', f'{head}.transformer_decoder.layer_cfg')
+    of_swin = ('absolute_pos_embed', 'relative_position_bias_table')
+    return {
+        **{f'{p}.ffn_cfg.{name}': v for p in layers for name, v in FEED_FORWARD.items()},
+        'optim_wrapper.optimizer.eps': (None, 1e-8),
+        **{f'{KEYS}{name}.lr_mult': (None, 1.0) for name in QUERIES},
+        **{f'{KEYS}{name}.lr_mult': (None, 0.1) for name in of_swin},
+        **{f'{KEYS}{name}.decay_mult': (None, 0.0) for name in of_swin},
+    }
+
+
+# of mmseg's: `dropout` in another way, and the other defaults
+HEAD = 'model.decode_head.'
+SPELT_OUT = {
+    f'{HEAD}transformer_decoder.layer_cfg.{attention}.{name}': values
+    for attention in ('self_attn_cfg', 'cross_attn_cfg')
+    for name, values in {
+        'attn_drop': (None, 0.0),
+        'proj_drop': (None, 0.0),
+        'dropout': (0.0, None),
+    }.items()
+} | {
+    f'{HEAD}transformer_decoder.layer_cfg.ffn_cfg.add_identity': (None, True),
+    f'{HEAD}pixel_decoder.encoder.layer_cfg.self_attn_cfg.im2col_step': (None, 64),
+}
 CASES = {
+    'detection/mask2former_fastervit_2_50e_panoptic': (
+        'mmdet',
+        'mask2former/mask2former_swin-t-p4-w7-224_8xb2-lsj-50e_coco-panoptic.py',
+        {
+            **mask2former('model.panoptic_head'),
+            # the last iteration is validated by itself
+            'train_cfg.dynamic_intervals': (None, [(365001, 368750)]),
+        },
+    ),
+    'segmentation/mask2former_fastervit_2_160k': (
+        'mmseg',
+        'mask2former/mask2former_swin-t_8xb2-160k_ade20k-512x512.py',
+        mask2former('model.decode_head') | SPELT_OUT,
+    ),
     'detection/peers/cascade_convnext_t_3x_own': (
         'mmdet',
         'convnext/cascade-mask-rcnn_convnext-t-p4-w7_fpn_4conv1fc-giou_amp-ms-crop-3x_coco.py',
@@ -85,7 +137,10 @@ def hosts_config(host: str, name: str) -> dict[str, Any]:
 
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:
-    found = leaves({part: config[part] for part in PARTS if part in config})
+    parts = {part: config[part] for part in PARTS if part in config}
+    if isinstance(parts['param_scheduler'], dict):
+        parts['param_scheduler'] = [parts['param_scheduler']]
+    found = leaves(parts)
     return {
         path: list(value) if isinstance(value, tuple) else value
         for path, value in found.items()

@@ -46,7 +46,7 @@ def test_config_builds_and_its_channels_fit_the_backbone(name):
     cfg = read(name)
     model = build(cfg)
     channels = emitted_channels(model.backbone)
-    for part_name in ('neck', 'decode_head', 'auxiliary_head'):
+    for part_name in ('neck', 'decode_head', 'auxiliary_head', 'panoptic_head'):
         part = cfg.model.get(part_name)
         if part is None:
             continue

@@ -69,11 +69,16 @@ PUBLISHED = {
 FILES = {
     'cascade': 'configs/detection/cascade_metafile.yml',
     'dino': 'configs/detection/dino_metafile.yml',
+    'mask2former panoptic': 'configs/detection/mask2former_metafile.yml',
+    'mask2former semantic': 'configs/segmentation/mask2former_metafile.yml',
     'upernet': 'configs/segmentation/upernet_metafile.yml',
 }
+MASK2FORMER = 'https://arxiv.org/abs/2112.01527'
 COLLECTIONS = {
     'cascade': ('Cascade Mask R-CNN', 'COCO 2017', 'https://arxiv.org/abs/1906.09756'),
     'dino': ('DINO', 'COCO 2017', 'https://arxiv.org/abs/2203.03605'),
+    'mask2former panoptic': ('Mask2Former, panoptic', 'COCO 2017', MASK2FORMER),
+    'mask2former semantic': ('Mask2Former, semantic', 'ADE20K', MASK2FORMER),
     'upernet': ('UperNet', 'ADE20K', 'https://arxiv.org/abs/1807.10221'),
 }
 
@@ -107,7 +112,7 @@ def test_a_metafile_is_about_its_family(family):
     assert collection['Paper']['URL'] == paper and collection['Paper']['Title']
     assert (ROOT / collection['README']).is_file()
     for model in content(family)['Models']:
-        assert model['Name'].split('_')[0] == family
+        assert model['Name'].split('_')[0] == family.split()[0]
         assert model['In Collection'] == title
         assert set(model) <= {'Name', 'In Collection', 'Config', 'Metadata'}
 

@@ -13,17 +13,20 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.optim.scheduler import LinearLR, MultiStepLR, PolyLR
 from torch import nn
 
+from fastervit_mm import FasterViT
 from tests.configs.resolved import NAMES, read
 
 CASCADES = [n for n in NAMES if n.startswith('detection') and n.endswith('_3x')]
-UPERNETS = [n for n in NAMES if n.startswith('segmentation') and n.endswith('_160k')]
+UPERNETS = [n for n in NAMES if '/upernet' in n and n.endswith('_160k')]
 OWN = [n for n in NAMES if n.endswith('_own')]
 DINOS = [n for n in NAMES if '/dino' in n]
+MASK2FORMERS = [n for n in NAMES if '/mask2former' in n]
 SCHEDULERS = {'LinearLR': LinearLR, 'MultiStepLR': MultiStepLR, 'PolyLR': PolyLR}
 
 
 def test_each_family_is_there():
     assert (len(CASCADES), len(UPERNETS), len(DINOS), len(OWN)) == (16, 14, 19, 12)
+    assert len(MASK2FORMERS) == 2
 
 
 def at(path: str) -> Callable[[Any], Any]:
@@ -139,6 +142,19 @@ KNOWN: dict[str, dict[str, tuple[Callable[[Any], Any], Any]]] = {
         'checkpointing': (at('model.backbone.with_cp'), True),
     },
 }
+# of mmdet's and mmseg's own Mask2Former with Swin-T (nothing is published with FasterViT)
+KNOWN['mask2former'] = {
+    'optimiser, rate, decay': (optimiser, ('AdamW', 1e-4, 0.05)),
+    'images per step': (images_per_step, 16),
+    'base batch': (at('auto_scale_lr.base_batch_size'), 16),
+    'iterations': (at('train_cfg.max_iters'), 160000),
+    'power': (at('param_scheduler.0.power'), 0.9),
+    'rate / 10 at': (at('param_scheduler.0.milestones'), None),
+    'precision': (at('optim_wrapper.type'), 'OptimWrapper'),
+    'clipping': (at('optim_wrapper.clip_grad.max_norm'), 0.01),
+    'BN of all': (at('sync_bn'), None),
+    'drop path': (at('model.backbone.drop_path_rate'), 0.3),
+}
 STEPS = {'24e': (24, [18]), '36e': (36, [30])}
 NO_DECAY_IN_SWIN = {
     name: {'decay_mult': 0.0}
@@ -157,6 +173,11 @@ CONVNEXT_SEGMENTOR = {
 SWIN = {'decay of norms': {'custom_keys': NO_DECAY_IN_SWIN}}
 # what is known otherwise for one of the family
 OTHERWISE: dict[str, dict[str, Any]] = {
+    'mask2former_fastervit_2_50e_panoptic': {
+        'iterations': 368750,
+        'power': None,
+        'rate / 10 at': [327778, 355092],
+    },
     'dino_5scale_fastervit_4_36e': {'epochs': 36, 'rate / 10 at': [11], 'checkpointing': False},
     **{
         f'upernet_fastervit_4_21k_{size}_160k': {'crop': (640, 640)}  # ours: unknown
@@ -179,7 +200,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize('name', [*CASCADES, *UPERNETS, *DINOS, *OWN])
+@pytest.mark.parametrize('name', [*CASCADES, *UPERNETS, *DINOS, *MASK2FORMERS, *OWN])
 def test_every_known_setting(name):
     cfg, stem = read(name), name.rpartition('/')[2]
     known = {k: value for k, (_, value) in KNOWN[stem.split('_')[0]].items()}
@@ -227,7 +248,12 @@ class Small(nn.Module):
 
 def rates(name: str) -> dict[str, tuple[float, float]]:
     """Learning rate and weight decay of each parameter of `Small` under the config ``name``."""
-    model, wrapper = Small(), read(name).optim_wrapper
+    return settings_of(Small(), name)
+
+
+def settings_of(model: nn.Module, name: str) -> dict[str, tuple[float, float]]:
+    """The same of each parameter of ``model``."""
+    wrapper = read(name).optim_wrapper
     wrapper.type = 'OptimWrapper'  # mixed precision refuses to start without an accelerator
     built = build_optim_wrapper(model, wrapper)
     assert type(built.optimizer) is torch.optim.AdamW
@@ -258,6 +284,34 @@ def test_dino_rates(name):
     found = rates(name)
     assert found['head.weight'] == (1e-4, 1e-4)
     assert found['backbone.0.weight'] == (pytest.approx(1e-5), 1e-4)
+
+
+@pytest.mark.parametrize('name', MASK2FORMERS)
+def test_mask2former_rates(name):
+    """The backbone at a tenth; no decay for any norm, of the deepest variant too, nor for queries."""
+    with torch.device('meta'):
+        model = nn.ModuleDict(
+            dict(
+                backbone=FasterViT('fastervit_6'),
+                norm=nn.GroupNorm(1, 2),
+                query_feat=nn.Embedding(2, 2),
+                query_embed=nn.Embedding(2, 2),
+                level_embed=nn.Embedding(2, 2),
+                cls_embed=nn.Linear(2, 2),
+            )
+        )
+    found = settings_of(model, name)
+    norms = {
+        f'{prefix}.{name}'
+        for prefix, module in model.named_modules()
+        for name, _ in module.named_parameters(recurse=False)
+        if isinstance(module, (nn.LayerNorm, nn.BatchNorm2d, nn.GroupNorm))
+    }
+    for parameter, (rate, decay) in found.items():
+        assert rate == pytest.approx(1e-5 if parameter.startswith('backbone.') else 1e-4)
+        free = parameter in norms or 'query' in parameter or 'level_embed' in parameter
+        assert decay == (0 if free else 0.05), parameter
+    assert sum(parameter.startswith('backbone.') for parameter in norms) > 100
 
 
 def lr_over_time(name: str, steps: int, epoch: int | None = None) -> list[float]:
@@ -324,6 +378,7 @@ def test_a_red_pixel_is_normalised_as_for_imagenet(name):
         from mmseg.models import SegDataPreProcessor as Preprocessor
 
         settings.pop('size')
+        settings.pop('test_cfg', None)  # padding
     settings.pop('batch_augments', None)
     red = torch.zeros(3, 1, 1, dtype=torch.uint8)
     red[2] = 255

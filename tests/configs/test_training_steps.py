@@ -5,17 +5,20 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from tests.batches import detection_batch, segmentation_batch
 from tests.configs.resolved import read
 from tests.helpers import SMALL
 
 SMALL_CHANNELS = [16, 32, 64, 128]
 STAGES = [f's{i}.{name}' for i in range(3) for name in ('loss_cls', 'loss_bbox', 'loss_mask')]
 OF_QUERIES = ('loss_cls', 'loss_bbox', 'loss_iou')
+MASKS = ('loss_cls', 'loss_mask', 'loss_dice')
 LAYERS = ('', 'd0.', 'enc_', 'dn_', 'd0.dn_')  # two decoder layers, proposals, denoising
 LOSSES = {
     'cascade': {'loss_rpn_cls', 'loss_rpn_bbox', *STAGES},
     'dino': {layer + name for layer in LAYERS for name in OF_QUERIES},
     'upernet': {'decode.loss_ce', 'aux.loss_ce'},
+    'mask2former': {f'{layer}{name}' for layer in ('', 'd0.', 'd1.') for name in MASKS},
 }
 
 
@@ -30,8 +33,11 @@ def small(cfg: Config) -> Config:
         indices = model.backbone.out_indices
         if 'neck' in model:
             model.neck.in_channels = [SMALL_CHANNELS[i] for i in indices]
+        elif 'panoptic_head' in model:
+            model.panoptic_head.in_channels = SMALL_CHANNELS
         else:
             model.decode_head.in_channels = SMALL_CHANNELS
+        if 'auxiliary_head' in model:
             model.auxiliary_head.in_channels = SMALL_CHANNELS[2]
     if model.backbone.type == 'fastervit_mm.SwinHAT':
         model.backbone.embed_dims = 24
@@ -43,26 +49,12 @@ def small(cfg: Config) -> Config:
     if 'dn_cfg' in model:
         model.encoder.num_layers = model.decoder.num_layers = 2
         model.num_queries = 30
+    queries = model.get('panoptic_head') or model.get('decode_head') or {}
+    if 'num_queries' in queries:
+        queries.num_queries = 30
+        queries.pixel_decoder.encoder.num_layers = queries.transformer_decoder.num_layers = 2
+        (model if 'panoptic_head' in model else queries).train_cfg.num_points = 64
     return cfg
-
-
-def detection_batch(masks: bool):
-    """Two images of 64 and 96 px with two objects each."""
-    from mmdet.testing import demo_mm_inputs
-
-    return demo_mm_inputs(
-        2, [[3, 64, 96], [3, 96, 64]], num_items=[2, 2], num_classes=80, with_mask=masks
-    )
-
-
-def segmentation_batch():
-    from mmengine.structures import PixelData
-    from mmseg.structures import SegDataSample
-
-    sample = SegDataSample(metainfo=dict(img_shape=(64, 64), ori_shape=(64, 64)))
-    sample.gt_sem_seg = PixelData(data=torch.randint(0, 150, (1, 64, 64)))
-    images = [torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8) for _ in range(2)]
-    return dict(inputs=images, data_samples=[sample, sample.clone()])
 
 
 @pytest.mark.parametrize(
@@ -73,11 +65,13 @@ def segmentation_batch():
         'detection/cascade_swin_hat_t_3x',
         'detection/dino_4scale_fastervit_0_12e',
         'detection/dino_5scale_fastervit_4_12e',
+        'detection/mask2former_fastervit_2_50e_panoptic',
         'detection/peers/cascade_swin_t_3x',
         'detection/peers/cascade_convnext_t_3x',
         'detection/peers/cascade_resnext101_32x4d_3x',
         'segmentation/upernet_fastervit_3_160k',
         'segmentation/upernet_fastervit_4_21k_384_160k',
+        'segmentation/mask2former_fastervit_2_160k',
         'segmentation/peers/upernet_swin_t_160k',
         'segmentation/peers/upernet_convnext_t_160k',
     ],
@@ -93,14 +87,19 @@ def test_a_training_step_and_a_prediction(name):
         cfg.model.data_preprocessor.size = (64, 64)
     model = registry.MODELS.build(cfg.model).train()
     model.init_weights()  # DINO's level_embed is uninitialised memory until then
-    batch = detection_batch('roi_head' in cfg.model) if detection else segmentation_batch()
+    stuff = 'panoptic_head' in cfg.model
+    masks = stuff or 'roi_head' in cfg.model
+    batch = detection_batch(masks=masks, stuff=stuff) if detection else segmentation_batch()
     data = model.data_preprocessor(batch, True)
     losses = model(**data, mode='loss')
     loss, _ = model.parse_losses(losses)
     loss.backward()
     assert torch.isfinite(loss)
     family = name.rpartition('/')[2].split('_')[0]
-    assert {key for key in losses if 'loss' in key} == LOSSES[family]
+    expected = LOSSES[family]
+    if family == 'mask2former' and not detection:
+        expected = {f'decode.{loss}' for loss in expected}
+    assert {key for key in losses if 'loss' in key} == expected
     without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not without, without
     model.eval()
@@ -110,9 +109,10 @@ def test_a_training_step_and_a_prediction(name):
     assert len(predictions) == 2
     for prediction in predictions:
         if detection:
-            assert (
-                len(prediction.pred_instances)
-                <= cfg.model.test_cfg.get('rcnn', cfg.model.test_cfg).max_per_img
-            )
+            settings = cfg.model.test_cfg.get('rcnn', cfg.model.test_cfg)
+            most = settings.max_per_image if stuff else settings.max_per_img
+            assert len(prediction.pred_instances) <= most
+            if stuff:
+                assert prediction.pred_panoptic_seg.sem_seg.shape == (1, *prediction.ori_shape)
         else:
             assert prediction.pred_sem_seg.data.shape == (1, 64, 64)

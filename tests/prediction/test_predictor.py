@@ -14,6 +14,7 @@ from fastervit_mm.errors import ArgumentError, FileError
 from fastervit_mm.pictures import draw_labels, draw_objects
 from fastervit_mm.prediction import Predictor
 from fastervit_mm.tasks import TASKS
+from tests.configs.resolved import CONFIGS
 
 NAMES = ('cat', 'dog')
 
@@ -129,3 +130,21 @@ def test_a_segmentors_picture(photo, make):
     assert (np.asarray(picture) == np.asarray(expected)).all()
     assert picture.getpixel((10, 490)) == (0, 0, 250)
     assert picture.getpixel((590, 490)) == (250, 0, 0)
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'detection/cascade_fastervit_0_3x',
+        'detection/mask2former_fastervit_2_50e_panoptic',
+        'segmentation/upernet_fastervit_0_160k',
+    ],
+)
+def test_a_config_may_leave_its_classes_to_its_data_set(name, make, monkeypatch):
+    """The type of which only the host library knows; panoptic truth is not read for predicting."""
+    make('mmdet')
+    monkeypatch.setattr(mmseg.apis, 'MMSegInferencer', Inferencer)
+    predictor = Predictor(str(CONFIGS / f'{name}.py'), make.weights)
+    assert predictor.classes == NAMES  # of the checkpoint's
+    steps = predictor.inferencer.options['model'].test_dataloader.dataset.pipeline
+    assert 'LoadPanopticAnnotations' not in {step.type for step in steps}

@@ -70,7 +70,7 @@ class Dino(Counted):
         self.heads = True
 
 
-def counted(monkeypatch, tmp_path, model: type, scope: str, kind: str, backbone: str):
+def counted(monkeypatch, tmp_path, model: type, scope: str, kind: str, backbone: str, **parts):
     """The model that was counted for a config of these types, and its figures."""
     built = []
 
@@ -85,7 +85,7 @@ def counted(monkeypatch, tmp_path, model: type, scope: str, kind: str, backbone:
     path = tmp_path / 'config.py'
     path.write_text(
         f"default_scope = '{scope}'\n"
-        f"model = dict(type='{kind}', backbone=dict(type='{backbone}'))\n"
+        f"model = dict(type='{kind}', backbone=dict(type='{backbone}'), **{parts})\n"
     )
     return zoo.measure(path), *built
 
@@ -119,6 +119,32 @@ def test_dino_is_run_up_to_its_heads_in_real_memory(monkeypatch, tmp_path):
     assert figures == dict(params_m=1.5, gmacs=1.5) and model.heads
     assert model.sample.img_shape == model.sample.batch_input_shape == (800, 1280)
     assert model.seen[0].device.type == 'cpu'
+
+
+class Queries(Counted):
+    """Mask2Former's head as mmdet and mmseg name it."""
+
+    def panoptic_head(self, maps, samples):
+        assert samples == [] and maps.shape[1] == 480
+        self.heads = True
+
+
+@pytest.mark.parametrize('size, host', [((800, 1280), 'mmdet'), ((512, 2048), 'mmseg')])
+def test_queries_are_run_in_real_memory(monkeypatch, tmp_path, size, host):
+    class Model(Queries):
+        pass
+
+    if host == 'mmseg':
+        Model.decode_head = Queries.panoptic_head
+        monkeypatch.delattr(Queries, 'panoptic_head')
+    kind = 'Mask2Former' if host == 'mmdet' else 'EncoderDecoder'
+    head = dict(decode_head=dict(type='Mask2FormerHead')) if host == 'mmseg' else {}
+    figures, model = counted(
+        monkeypatch, tmp_path, Model, host, kind, 'fastervit_mm.FasterViT', **head
+    )
+    positions = size[0] // 32 * (size[1] // 32)
+    assert figures['gmacs'] == round(positions * 480 * 3072 / 1e9, 1) and model.heads
+    assert model.seen[0].shape == (1, 3, *size) and model.seen[0].device.type == 'cpu'
 
 
 def test_swin_needs_real_memory(monkeypatch, tmp_path):
@@ -303,6 +329,9 @@ def test_the_page_states_figures_of_every_config_but_the_demos():
         'segmentation/upernet_fastervit_1_160k',
         'segmentation/upernet_fastervit_3_160k',
         'segmentation/upernet_fastervit_4_21k_512_160k',
+        # in real memory: half a minute
+        pytest.param('detection/mask2former_fastervit_2_50e_panoptic', marks=pytest.mark.long),
+        pytest.param('segmentation/mask2former_fastervit_2_160k', marks=pytest.mark.long),
     ],
 )
 def test_the_page_states_what_is_counted(name):

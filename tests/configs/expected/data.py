@@ -255,8 +255,88 @@ ADE20K_640 = changed(
     },
 )
 
+PANOPTIC_TRAIN = [
+    {'type': 'LoadImageFromFile', 'to_float32': True},
+    {
+        'type': 'LoadPanopticAnnotations',
+        'with_bbox': True,
+        'with_mask': True,
+        'with_seg': True,
+    },
+    {'type': 'RandomFlip', 'prob': 0.5},
+    {'type': 'RandomResize', 'scale': (1024, 1024), 'ratio_range': (0.1, 2.0), 'keep_ratio': True},
+    {
+        'type': 'RandomCrop',
+        'crop_type': 'absolute',
+        'crop_size': (1024, 1024),
+        'recompute_bbox': True,
+        'allow_negative_crop': True,
+    },
+    {'type': 'PackDetInputs'},
+]
+PANOPTIC_TEST = [
+    {'type': 'LoadImageFromFile'},
+    {'type': 'Resize', 'scale': (1333, 800), 'keep_ratio': True},
+    {'type': 'LoadPanopticAnnotations'},
+    {'type': 'PackDetInputs', 'meta_keys': COCO_META},
+]
+PANOPTIC_VAL_LOADER = {
+    'batch_size': 1,
+    'num_workers': 2,
+    'persistent_workers': True,
+    'drop_last': False,
+    'sampler': {'type': 'DefaultSampler', 'shuffle': False},
+    'dataset': {
+        'type': 'CocoPanopticDataset',
+        'data_root': 'data/coco/',
+        'ann_file': 'annotations/panoptic_val2017.json',
+        'data_prefix': {'img': 'val2017/', 'seg': 'annotations/panoptic_val2017/'},
+        'test_mode': True,
+        'pipeline': PANOPTIC_TEST,
+    },
+}
+PANOPTIC_METRICS = [
+    {
+        'type': 'CocoPanopticMetric',
+        'ann_file': 'data/coco/annotations/panoptic_val2017.json',
+        'seg_prefix': 'data/coco/annotations/panoptic_val2017/',
+    },
+    {
+        'type': 'CocoMetric',
+        'ann_file': 'data/coco/annotations/instances_val2017.json',
+        'metric': ['bbox', 'segm'],
+    },
+]
+COCO_PANOPTIC = {
+    'dataset_type': 'CocoPanopticDataset',
+    'data_root': 'data/coco/',
+    'crop_size': (1024, 1024),
+    'train_pipeline': PANOPTIC_TRAIN,
+    'test_pipeline': PANOPTIC_TEST,
+    'train_dataloader': {
+        'batch_size': 2,
+        'num_workers': 4,
+        'persistent_workers': True,
+        'sampler': {'type': 'DefaultSampler', 'shuffle': True},
+        'batch_sampler': {'type': 'AspectRatioBatchSampler'},
+        'dataset': {
+            'type': 'CocoPanopticDataset',
+            'data_root': 'data/coco/',
+            'ann_file': 'annotations/panoptic_train2017.json',
+            'data_prefix': {'img': 'train2017/', 'seg': 'annotations/panoptic_train2017/'},
+            'filter_cfg': {'filter_empty_gt': True, 'min_size': 32},
+            'pipeline': PANOPTIC_TRAIN,
+        },
+    },
+    'val_dataloader': PANOPTIC_VAL_LOADER,
+    'test_dataloader': PANOPTIC_VAL_LOADER,
+    'val_evaluator': PANOPTIC_METRICS,
+    'test_evaluator': PANOPTIC_METRICS,
+}
+
 BLOCKS = {
     'datasets/coco_instance': COCO_INSTANCE,
+    'datasets/coco_panoptic': COCO_PANOPTIC,
     'datasets/coco_detection': COCO_DETECTION,
     'datasets/ade20k': ADE20K,
     'datasets/ade20k_640': ADE20K_640,

@@ -15,11 +15,12 @@ from tests.configs.expected.backbones import (
     swin,
 )
 from tests.configs.expected.changes import changed, joined
-from tests.configs.expected.data import COCO_DETECTION, COCO_INSTANCE
-from tests.configs.expected.models import CASCADE, DINO
+from tests.configs.expected.data import COCO_DETECTION, COCO_INSTANCE, COCO_PANOPTIC
+from tests.configs.expected.models import CASCADE, DINO, PANOPTIC
 from tests.configs.expected.runs import (
     DECAY_OF_SWIN,
     DETECTION_RUNTIME,
+    MASK2FORMER_50_EPOCHS,
     THREE_TIMES,
     TWELVE_EPOCHS,
     step,
@@ -27,6 +28,7 @@ from tests.configs.expected.runs import (
 
 CASCADE_3X = joined(CASCADE, COCO_INSTANCE, THREE_TIMES, DETECTION_RUNTIME)
 DINO_12E = joined(DINO, COCO_DETECTION, TWELVE_EPOCHS, DETECTION_RUNTIME)
+PANOPTIC_50E = joined(PANOPTIC, COCO_PANOPTIC, MASK2FORMER_50_EPOCHS, DETECTION_RUNTIME)
 
 
 def cascade(arch: str) -> dict:
@@ -83,6 +85,25 @@ def longer(config: dict, *, epochs: int, milestone: int) -> dict:
     return changed(
         config,
         {'train_cfg.max_epochs': epochs, 'param_scheduler': step(epochs, milestone)},
+    )
+
+
+def panoptic(arch: str) -> dict:
+    """Counted in iterations, the best one by its panoptic quality."""
+    return changed(
+        PANOPTIC_50E,
+        {
+            'model.backbone.arch': arch,
+            'model.backbone.drop_path_rate': 0.3,
+            'model.backbone.init_cfg': pretrained(),
+            'model.panoptic_head.in_channels': channels(arch),
+            'default_hooks.logger.log_metric_by_epoch': False,
+            'default_hooks.checkpoint.by_epoch': False,
+            'default_hooks.checkpoint.interval': 5000,
+            'default_hooks.checkpoint.save_best': 'coco_panoptic/PQ',
+            'default_hooks.checkpoint.rule': 'greater',
+            'log_processor.by_epoch': False,
+        },
     )
 
 
@@ -195,6 +216,7 @@ CONFIGS = {
     'dino_5scale_fastervit_4_21k_384_36e': longer(
         dino_5scale('fastervit_4_21k_384'), epochs=36, milestone=30
     ),
+    'mask2former_fastervit_2_50e_panoptic': panoptic('fastervit_2'),
     'peers/cascade_convnext_t_3x': peer(convnext('tiny', drop_path=0.2), CHANNELS_OF_96),
     'peers/cascade_convnext_s_3x': peer(convnext('small', drop_path=0.2), CHANNELS_OF_96),
     'peers/cascade_convnext_b_3x': peer(convnext('base', drop_path=0.2), CHANNELS_OF_128),

@@ -314,4 +314,159 @@ UPERNET = {
     'tta_model': {'type': 'SegTTAModel'},
 }
 
-BLOCKS = {'models/cascade_mask_rcnn_fpn': CASCADE, 'models/dino': DINO, 'models/upernet': UPERNET}
+
+def queries(classes: dict, scope: str = '') -> dict:
+    """Mask2Former's head.
+
+    Args:
+        classes: what says how many there are.
+        scope: of mmdet's parts, 'mmdet.' in mmseg.
+    """
+    count = sum(classes.values())
+    positions = {'num_feats': 128, 'normalize': True}
+    attention = {'embed_dims': 256, 'num_heads': 8, 'dropout': 0.0, 'batch_first': True}
+    sampled = {'num_levels': 3, 'num_points': 4}
+    narrow = {'embed_dims': 256, 'feedforward_channels': 1024, 'ffn_drop': 0.0}
+    cross_entropy = {'type': f'{scope}CrossEntropyLoss', 'reduction': 'mean'}
+    return {
+        'type': 'Mask2FormerHead',
+        'in_channels': [64, 128, 256, 512],
+        'strides': [4, 8, 16, 32],
+        'feat_channels': 256,
+        'out_channels': 256,
+        **classes,
+        'num_queries': 100,
+        'num_transformer_feat_level': 3,
+        'pixel_decoder': {
+            'type': f'{scope}MSDeformAttnPixelDecoder',
+            'num_outs': 3,
+            'norm_cfg': {'type': 'GN', 'num_groups': 32},
+            'act_cfg': {'type': 'ReLU'},
+            'encoder': {
+                'num_layers': 6,
+                'layer_cfg': {'self_attn_cfg': attention | sampled, 'ffn_cfg': narrow},
+            },
+            'positional_encoding': positions,
+        },
+        'enforce_decoder_input_project': False,
+        'positional_encoding': positions,
+        'transformer_decoder': {
+            'return_intermediate': True,
+            'num_layers': 9,
+            'layer_cfg': {
+                'self_attn_cfg': attention,
+                'cross_attn_cfg': attention,
+                'ffn_cfg': FEED_FORWARD,
+            },
+            'init_cfg': None,
+        },
+        'loss_cls': cross_entropy
+        | {'use_sigmoid': False, 'loss_weight': 2.0, 'class_weight': [1.0] * count + [0.1]},
+        'loss_mask': cross_entropy | {'use_sigmoid': True, 'loss_weight': 5.0},
+        'loss_dice': {
+            'type': f'{scope}DiceLoss',
+            'use_sigmoid': True,
+            'activate': True,
+            'reduction': 'mean',
+            'naive_dice': True,
+            'eps': 1.0,
+            'loss_weight': 5.0,
+        },
+    }
+
+
+def matching(scope: str = '') -> dict:
+    """How Mask2Former's queries get their truth, on points of the masks."""
+    return {
+        'num_points': 12544,
+        'oversample_ratio': 3.0,
+        'importance_sample_ratio': 0.75,
+        'assigner': {
+            'type': f'{scope}HungarianAssigner',
+            'match_costs': [
+                {'type': f'{scope}ClassificationCost', 'weight': 2.0},
+                {'type': f'{scope}CrossEntropyLossCost', 'weight': 5.0, 'use_sigmoid': True},
+                {'type': f'{scope}DiceCost', 'weight': 5.0, 'pred_act': True, 'eps': 1.0},
+            ],
+        },
+        'sampler': {'type': f'{scope}MaskPseudoSampler'},
+    }
+
+
+THINGS_AND_STUFF = {'num_things_classes': 80, 'num_stuff_classes': 53}
+PADDED_WITH = {'pad_mask': True, 'mask_pad_value': 0, 'pad_seg': True, 'seg_pad_value': 255}
+PANOPTIC = {
+    'sync_bn': None,
+    'custom_imports': {'imports': ['fastervit_mm'], 'allow_failed_imports': False},
+    'image_size': (1024, 1024),
+    'things': 80,
+    'stuff': 53,
+    'model': {
+        'type': 'Mask2Former',
+        'data_preprocessor': {
+            'type': 'DetDataPreprocessor',
+            'mean': IMAGENET_MEAN,
+            'std': IMAGENET_STD,
+            'bgr_to_rgb': True,
+            'pad_size_divisor': 32,
+            **PADDED_WITH,
+            'batch_augments': [
+                {
+                    'type': 'BatchFixedSizePad',
+                    'size': (1024, 1024),
+                    'img_pad_value': 0,
+                    **PADDED_WITH,
+                }
+            ],
+        },
+        'backbone': {'type': 'fastervit_mm.FasterViT', 'out_indices': (0, 1, 2, 3)},
+        'panoptic_head': queries(THINGS_AND_STUFF),
+        'panoptic_fusion_head': {
+            'type': 'MaskFormerFusionHead',
+            **THINGS_AND_STUFF,
+            'loss_panoptic': None,
+            'init_cfg': None,
+        },
+        'train_cfg': matching(),
+        'test_cfg': {
+            'panoptic_on': True,
+            'semantic_on': False,
+            'instance_on': True,
+            'max_per_image': 100,
+            'iou_thr': 0.8,
+            'filter_low_score': True,
+        },
+        'init_cfg': None,
+    },
+}
+
+SEMANTIC = {
+    'sync_bn': None,
+    'custom_imports': {
+        'imports': ['fastervit_mm', 'mmdet.models'],
+        'allow_failed_imports': False,
+    },
+    'num_classes': 150,
+    'model': {
+        'type': 'EncoderDecoder',
+        'data_preprocessor': UPERNET['model']['data_preprocessor']
+        | {'test_cfg': {'size_divisor': 32}},
+        'backbone': {'type': 'fastervit_mm.FasterViT', 'out_indices': (0, 1, 2, 3)},
+        'decode_head': {
+            **queries({'num_classes': 150}, 'mmdet.'),
+            'align_corners': False,
+            'train_cfg': matching('mmdet.'),
+        },
+        'train_cfg': {},
+        'test_cfg': {'mode': 'whole'},
+    },
+    'tta_model': {'type': 'SegTTAModel'},
+}
+
+BLOCKS = {
+    'models/cascade_mask_rcnn_fpn': CASCADE,
+    'models/dino': DINO,
+    'models/upernet': UPERNET,
+    'models/mask2former_panoptic': PANOPTIC,
+    'models/mask2former_semantic': SEMANTIC,
+}

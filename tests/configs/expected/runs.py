@@ -75,6 +75,69 @@ ITERATIONS_160K = {
     'auto_scale_lr': BATCH_OF_16,
 }
 
+# of norms in FasterViT's stages 0 to 3, whose deepest variants have 3, 3, 16 and 8 blocks
+BLOCKS_OF_STAGES = [
+    f'backbone.levels.{stage}.blocks.{block}.'
+    for stage, blocks in ((0, range(3)), (1, range(3)), (2, range(16)), (3, range(8)))
+    for block in blocks
+]
+NORMS_OF_BACKBONE = [
+    'backbone.patch_embed.conv_down.1',
+    'backbone.patch_embed.conv_down.4',
+    'backbone.norm0',
+    'backbone.norm1',
+    'backbone.norm2',
+    'backbone.norm3',
+    'backbone.levels.0.downsample.norm',
+    'backbone.levels.1.downsample.norm',
+    'backbone.levels.2.downsample.norm',
+    *(place + norm for place in BLOCKS_OF_STAGES for norm in ('norm', 'hat_norm')),
+]
+MASK2FORMER_160K = {
+    'train_cfg': {'type': 'IterBasedTrainLoop', 'max_iters': 160000, 'val_interval': 5000},
+    **LOOPS,
+    'backbone_norms': NORMS_OF_BACKBONE,
+    'optim_wrapper': {
+        'type': 'OptimWrapper',
+        'optimizer': {'type': 'AdamW', 'lr': 0.0001, 'betas': (0.9, 0.999), 'weight_decay': 0.05},
+        'clip_grad': {'max_norm': 0.01, 'norm_type': 2},
+        'paramwise_cfg': {
+            'norm_decay_mult': 0.0,
+            'custom_keys': {
+                'backbone': {'lr_mult': 0.1},
+                **{name: {'lr_mult': 0.1, 'decay_mult': 0.0} for name in NORMS_OF_BACKBONE},
+                'query_embed': {'decay_mult': 0.0},
+                'query_feat': {'decay_mult': 0.0},
+                'level_embed': {'decay_mult': 0.0},
+            },
+        },
+    },
+    'param_scheduler': [
+        {
+            'type': 'PolyLR',
+            'eta_min': 0.0,
+            'power': 0.9,
+            'by_epoch': False,
+            'begin': 0,
+            'end': 160000,
+        }
+    ],
+    'auto_scale_lr': BATCH_OF_16,
+}
+MASK2FORMER_50_EPOCHS = MASK2FORMER_160K | {
+    'train_cfg': {'type': 'IterBasedTrainLoop', 'max_iters': 368750, 'val_interval': 5000},
+    'param_scheduler': [
+        {
+            'type': 'MultiStepLR',
+            'by_epoch': False,
+            'begin': 0,
+            'end': 368750,
+            'milestones': [327778, 355092],
+            'gamma': 0.1,
+        }
+    ],
+}
+
 # of Swin's own recipe
 DECAY_OF_SWIN = {
     'custom_keys': {
@@ -155,6 +218,8 @@ BLOCKS = {
     'schedules/adamw_36e': THREE_TIMES,
     'schedules/adamw_dino_12e': TWELVE_EPOCHS,
     'schedules/adamw_160k': ITERATIONS_160K,
+    'schedules/adamw_mask2former_160k': MASK2FORMER_160K,
+    'schedules/adamw_mask2former_50e': MASK2FORMER_50_EPOCHS,
     'runtime/det_runtime': DETECTION_RUNTIME,
     'runtime/seg_runtime': SEGMENTATION_RUNTIME,
 }

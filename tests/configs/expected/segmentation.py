@@ -14,10 +14,34 @@ from tests.configs.expected.backbones import (
 )
 from tests.configs.expected.changes import changed, joined
 from tests.configs.expected.data import ADE20K, ADE20K_640
-from tests.configs.expected.models import UPERNET
-from tests.configs.expected.runs import DECAY_OF_SWIN, ITERATIONS_160K, SEGMENTATION_RUNTIME
+from tests.configs.expected.models import SEMANTIC, UPERNET
+from tests.configs.expected.runs import (
+    DECAY_OF_SWIN,
+    ITERATIONS_160K,
+    MASK2FORMER_160K,
+    SEGMENTATION_RUNTIME,
+)
 
 UPERNET_160K = joined(UPERNET, ADE20K, ITERATIONS_160K, SEGMENTATION_RUNTIME)
+SEMANTIC_160K = joined(SEMANTIC, ADE20K, MASK2FORMER_160K, SEGMENTATION_RUNTIME)
+# shorter side, px, at steps of a tenth of the crop
+RESIZED_BY_SHORT_SIDE = [
+    {'type': 'LoadImageFromFile'},
+    {'type': 'LoadAnnotations', 'reduce_zero_label': True},
+    {
+        'type': 'RandomChoiceResize',
+        'scales': [
+            *(256, 307, 358, 409, 460, 512, 563, 614),
+            *(665, 716, 768, 819, 870, 921, 972, 1024),
+        ],
+        'resize_type': 'ResizeShortestEdge',
+        'max_size': 2048,
+    },
+    {'type': 'RandomCrop', 'crop_size': (512, 512), 'cat_max_ratio': 0.75},
+    {'type': 'RandomFlip', 'prob': 0.5},
+    {'type': 'PhotoMetricDistortion'},
+    {'type': 'PackSegInputs'},
+]
 
 
 def heads(widths: list[int]) -> dict:
@@ -36,6 +60,21 @@ def upernet(arch: str) -> dict:
             'model.backbone.drop_path_rate': 0.2,
             'model.backbone.init_cfg': pretrained(),
             **heads(channels(arch)),
+        },
+    )
+
+
+def mask2former(arch: str) -> dict:
+    return changed(
+        SEMANTIC_160K,
+        {
+            'model.backbone.arch': arch,
+            'model.backbone.drop_path_rate': 0.3,
+            'model.backbone.init_cfg': pretrained(),
+            'model.decode_head.in_channels': channels(arch),
+            'train_pipeline': RESIZED_BY_SHORT_SIDE,
+            'train_dataloader.dataset.pipeline': RESIZED_BY_SHORT_SIDE,
+            'default_hooks.checkpoint.interval': 5000,
         },
     )
 
@@ -67,6 +106,7 @@ CONFIGS = {
     'upernet_fastervit_4_21k_512_160k': changed(upernet('fastervit_4_21k_512'), CROPS_OF_640),
     'upernet_fastervit_2_160k_lld': changed(upernet('fastervit_2'), LAYER_DECAY),
     'upernet_fastervit_shapes': shapes.UPERNET_SHAPES,
+    'mask2former_fastervit_2_160k': mask2former('fastervit_2'),
     'peers/upernet_convnext_t_160k': peer(convnext('tiny', drop_path=0.2), CHANNELS_OF_96),
     'peers/upernet_convnext_s_160k': peer(convnext('small', drop_path=0.2), CHANNELS_OF_96),
     'peers/upernet_convnext_b_160k': peer(convnext('base', drop_path=0.2), CHANNELS_OF_128),
