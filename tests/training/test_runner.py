@@ -135,18 +135,19 @@ def test_other_launchers_need_accelerators(launcher, started):
     assert started == []
 
 
-def test_processes_are_connected_before_the_runner_is_built(started, monkeypatch):
+def test_processes_are_connected_before_the_runner_is_built(started, monkeypatch, tmp_path):
     monkeypatch.setattr(Runner, 'from_cfg', lambda cfg: (started.copy(), cfg.env_cfg.dist_cfg))
-    assert build_runner(a_config(launcher='pytorch')) == (['gloo'], dict(backend='gloo'))
+    cfg = a_config(launcher='pytorch', work_dir=str(tmp_path))
+    assert build_runner(cfg) == (['gloo'], dict(backend='gloo'))
 
 
-def test_the_runner_is_the_one_that_the_config_names(monkeypatch):
+def test_the_runner_is_the_one_that_the_config_names(monkeypatch, tmp_path):
     with registered():
-        runner = build_runner(a_config(runner_type='NotingRunner'))
+        runner = build_runner(a_config(runner_type='NotingRunner', work_dir=str(tmp_path)))
     assert isinstance(runner, NotingRunner) and runner.asked == []
     assert runner.cfg.optim_wrapper.type == 'OptimWrapper'  # fitted to the device
     monkeypatch.setattr(Runner, 'from_cfg', lambda cfg: ('plain', cfg.optim_wrapper.type))
-    assert build_runner(a_config()) == ('plain', 'OptimWrapper')
+    assert build_runner(a_config(work_dir=str(tmp_path))) == ('plain', 'OptimWrapper')
 
 
 class Toy(BaseModule):
