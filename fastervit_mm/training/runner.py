@@ -17,6 +17,7 @@ from ..config.host import building
 from ..errors import ArgumentError
 from .processes import check_same_everywhere, has_accelerator, say, start_processes
 from .resuming import forget_pretrained
+from .same_classes import TestedClassesHook
 
 # strategies of a FlexibleRunner that need several processes
 SHARING = ('DDPStrategy', 'FSDPStrategy', 'fastervit_mm.BlockFSDPStrategy')
@@ -142,8 +143,8 @@ def build_runner(cfg: Config, *, resume: str | None = None, tests: bool = False)
     Args:
         cfg: the whole config; it is written into its work dir.
         resume: checkpoint to go on from. Default None: the run starts.
-        tests: write the config beside the log instead: a training's may be in the work dir.
-            Default False.
+        tests: write the config beside the log instead: a training's may be in the work dir. The
+            checkpoint must be of the classes that are tested. Default False.
     """
     start_processes(cfg)
     check_same_everywhere('the checkpoint to start from', start_of(cfg, resume))
@@ -158,6 +159,7 @@ def build_runner(cfg: Config, *, resume: str | None = None, tests: bool = False)
         runner = kind.from_cfg(cfg)
     if tests:
         leave_training_out(runner)
+        runner.register_hook(TestedClassesHook(), 'VERY_HIGH')
     if resume is not None:  # not by the config: what is written there would resume whatever it runs
         runner._resume, runner._load_from = True, resume
         forget_pretrained(runner.model)

@@ -52,10 +52,13 @@ class NotingRunner:
     @classmethod
     def from_cfg(cls, cfg):
         self = cls()
-        self.cfg, self.asked = cfg, []
+        self.cfg, self.asked, self.hooks = cfg, [], []
         self.test_evaluator = SimpleNamespace(metrics=['its own'])
         cls.made.append(self)
         return self
+
+    def register_hook(self, hook, priority):
+        self.hooks.append(hook)
 
     def train(self):
         self.asked.append('train')
