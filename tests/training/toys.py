@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+import matplotlib
 import torch
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
@@ -42,6 +43,7 @@ class NotingRunner:
     Attributes:
         made: all of them.
         asked: names of the methods that were called.
+        formulas: whether matplotlib would then take dollars for those.
         model: none, as of a runner that builds it later.
     """
 
@@ -62,9 +64,11 @@ class NotingRunner:
 
     def train(self):
         self.asked.append('train')
+        self.formulas = matplotlib.rcParams['text.parse_math']
 
     def test(self):
         self.asked.append('test')
+        self.formulas = matplotlib.rcParams['text.parse_math']
 
 
 @contextmanager
