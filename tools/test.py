@@ -97,7 +97,11 @@ def leave_run_alone(cfg: Config, args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
-    with guarded_loading(trust=args.trust_checkpoint, whole=True), lost_process_named(), plain_names():
+    with (
+        guarded_loading(trust=args.trust_checkpoint, whole=True),
+        lost_process_named(),
+        plain_names(),
+    ):
         test(args)
 
 
