@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 MIN_SIDE = 480  # px: smaller images are enlarged before anything is written on them
+
+
+@contextmanager
+def plain_names() -> Iterator[None]:
+    """Inside, matplotlib writes the dollars in a text as they are: names from files are no formulas.
+
+    The host libraries' visualizers draw by it. A text keeps what held when it was made.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context({'text.parse_math': False}):
+        yield
 
 
 def class_colour(index: int) -> tuple[int, int, int]:

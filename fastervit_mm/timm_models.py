@@ -12,6 +12,7 @@ from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import (
+    PretrainedCfg,
     build_model_with_cfg,
     generate_default_cfgs,
     register_model,
@@ -94,7 +95,9 @@ def _create(
     **kwargs: Any,
 ) -> nn.Module:
     if pretrained:
-        stated = dict(pretrained_cfg) if isinstance(pretrained_cfg, dict) else {}
+        of_timm = isinstance(pretrained_cfg, PretrainedCfg)
+        stated = vars(pretrained_cfg) if of_timm else pretrained_cfg
+        stated = dict(stated) if isinstance(stated, dict) else {}  # a tag states nothing
         pretrained_cfg_overlay = _with_weights(stated | dict(pretrained_cfg_overlay or {}), name)
     try:
         model = build_model_with_cfg(

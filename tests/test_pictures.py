@@ -9,6 +9,7 @@ from fastervit_mm.pictures import (
     draw_labels,
     draw_objects,
     enlargement,
+    plain_names,
     side_by_side,
     titled,
 )
@@ -244,3 +245,20 @@ def test_the_legend_ends_with_the_picture(written):
 def test_the_words_of_a_large_label_map(written):
     draw_labels(plain(100, 1600), np.zeros((100, 1600), int), ['sky'])
     assert written[0][0] == 'sky' and written[0][4] == 29
+
+
+@pytest.mark.parametrize('name', ['$x$', '$5_$', r'$\frac$'])
+def test_the_hosts_draw_dollars_as_they_are(name):
+    """By matplotlib, which takes what is between two of them for a formula, and may not read it."""
+    from mmengine.visualization import Visualizer
+
+    def drawn(text):
+        visualizer = Visualizer()
+        visualizer.set_image(plain(40, 200))
+        visualizer.draw_texts(text, np.array([[5, 5]]), colors='w')
+        return visualizer.get_image().any((0, 2))
+
+    with plain_names():
+        found, other = drawn(name), drawn(name.replace('$', 'S'))
+    # a formula would be a letter, without the dollars beside it
+    assert abs(np.flatnonzero(found).max() - np.flatnonzero(other).max()) <= 3

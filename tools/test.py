@@ -24,6 +24,7 @@ from fastervit_mm.config.reading import (
 )
 from fastervit_mm.config.settings import check_there
 from fastervit_mm.errors import exit_on_user_error
+from fastervit_mm.pictures import plain_names
 from fastervit_mm.tasks import task_of
 from fastervit_mm.tasks.use_folder import evaluate_on
 from fastervit_mm.training.processes import (
@@ -97,7 +98,11 @@ def leave_run_alone(cfg: Config, args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
-    with guarded_loading(trust=args.trust_checkpoint, whole=True), lost_process_named():
+    with (
+        guarded_loading(trust=args.trust_checkpoint, whole=True),
+        lost_process_named(),
+        plain_names(),
+    ):
         test(args)
 
 

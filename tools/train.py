@@ -34,6 +34,7 @@ from fastervit_mm.config.run_folder import (
 )
 from fastervit_mm.config.settings import check_there
 from fastervit_mm.errors import ArgumentError, exit_on_user_error
+from fastervit_mm.pictures import plain_names
 from fastervit_mm.tasks.use_folder import train_on, training_loaders
 from fastervit_mm.training.learning_rate import RULES, rule_for, scale_learning_rate
 from fastervit_mm.training.processes import (
@@ -93,7 +94,7 @@ def main() -> None:
     args = parse_args()
     if args.fresh and args.resume is not None:
         raise ArgumentError('--fresh and --resume exclude each other: start anew, or go on')
-    with guarded_loading(trust=args.trust_checkpoint), lost_process_named():
+    with guarded_loading(trust=args.trust_checkpoint), lost_process_named(), plain_names():
         train(args)
 
 

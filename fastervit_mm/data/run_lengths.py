@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 BITS, MORE, SIGN = 5, 32, 16  # of a character: those of the number; another follows; it is negative
 FIRST = ord('0')
 LONGEST = 7  # characters of one number: 32 bits, and a sign
@@ -34,18 +36,19 @@ def decompressed(text: str) -> list[int] | None:
     """
     if not text.isascii():
         return None
-    counts: list[int] = []
-    value = length = 0
-    for character in text:
-        bits = ord(character) - FIRST
-        if not 0 <= bits < 2 * MORE or length == LONGEST:
-            return None
-        value |= (bits & (MORE - 1)) << BITS * length
-        length += 1
-        if bits & MORE:
-            continue
-        if bits & SIGN:
-            value -= 1 << BITS * length
-        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-        value = length = 0
-    return None if length else counts
+    if not text:
+        return []
+    bits = np.frombuffer(text.encode(), np.uint8).astype(np.int64) - FIRST
+    ends = np.flatnonzero(bits & MORE == 0)
+    if bits.min() < 0 or bits.max() >= 2 * MORE or bits[-1] & MORE:
+        return None
+    starts = np.append(0, ends[:-1] + 1)
+    lengths = ends - starts + 1
+    if lengths.max() > LONGEST:
+        return None
+    places = np.arange(len(bits)) - np.repeat(starts, lengths)
+    counts = np.add.reduceat((bits & (MORE - 1)) << BITS * places, starts)
+    counts -= np.where(bits[ends] & SIGN, 1 << BITS * lengths, 0)
+    for first in (1, 2):
+        counts[first::2] = counts[first::2].cumsum()
+    return counts.tolist()

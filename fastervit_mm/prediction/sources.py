@@ -156,10 +156,11 @@ def read_image(path: str, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray | No
         with Image.open(path) as image:
             fault = _too_large(image.width, image.height, max_pixels)
             if fault is None and isinstance(image, JpegImageFile):
-                image.draft('L', (image.width // 8, image.height // 8))  # in half of the time
+                eighth = max(image.width // 8, 1), max(image.height // 8, 1)
+                image.draft('L', eighth)  # in half of the time
                 image.load()  # OpenCV makes the missing rest of a JPEG grey
-    except UnidentifiedImageError:
-        fault = None  # there are kinds that OpenCV alone reads
+    except UnidentifiedImageError:  # what OpenCV alone reads could have any size
+        fault = UNREADABLE
     except (OSError, ValueError, SyntaxError) as error:
         fault = f'unreadable ({error})'
     finally:

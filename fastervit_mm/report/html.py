@@ -10,6 +10,8 @@ from typing import Any
 
 from PIL import Image
 
+from ..pictures import plain_names
+
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem;
   color: #1a1a1a; background: #fff }
@@ -67,13 +69,12 @@ def figure(plot: Any, caption: str = '') -> str:
 
     Its texts are names from files: dollars in them are dollars, not formulas.
     """
-    import matplotlib
     from matplotlib.text import Text
 
     buffer = io.BytesIO()
     for text in plot.findobj(Text):
         text.set_parse_math(False)
-    with matplotlib.rc_context({'text.parse_math': False}):  # ticks are made while drawing
+    with plain_names():  # ticks are made while drawing
         plot.savefig(buffer, format='svg', bbox_inches='tight')
     data = base64.b64encode(buffer.getvalue()).decode()
     return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,16 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from ..data.run_lengths import usable_run_lengths
+from ..data.text import shown
 from ..errors import FileError
 from ..weights.safe_loading import latin1, no_bytes, plain_numpy, with_arrays
 from ..weights.whole_writing import write_whole
 from .detection_truth import Truth, coco_entries
 
 PICKLES = ('.pkl', '.pickle')
+IDS = (int, float, str)  # of images and categories
+LARGEST = 2.0**31  # of a coordinate, px, or a score
 # what a pickle of mmdet's detections is made of, beside numpy's arrays
 _PLAIN = {('collections', 'OrderedDict'), ('torch._utils', '_rebuild_tensor_v2')}
 
@@ -55,29 +59,41 @@ def read_detections(cfg: Config, path: Path, trust: bool = False) -> list[dict[s
         return _read_pickle(path, trust)
     try:
         entries = json.loads(path.read_text())
-        return _by_image(cfg, entries)
-    except (ValueError, KeyError, TypeError) as error:
-        raise FileError(
-            f"{path} holds no detections in COCO's results format ({type(error).__name__}: {error}); "
-            'tools/test.py --out writes them'
-        ) from None
+    except (ValueError, RecursionError) as error:
+        raise _no_detections(path, f'{type(error).__name__}: {error}') from None
+    if not isinstance(entries, list):
+        raise _no_detections(path, f'{shown(entries)} is no list')
+    return _by_image(cfg, path, entries)
 
 
-def _by_image(cfg: Config, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _no_detections(path: Path, reason: str) -> FileError:
+    return FileError(
+        f"{path} holds no detections in COCO's results format ({reason}); "
+        'tools/test.py --out writes them'
+    )
+
+
+def _by_image(cfg: Config, path: Path, entries: list[Any]) -> list[dict[str, Any]]:
+    """Entries in COCO's results format as mmdet's metrics take them, after a look at each.
+
+    Raises:
+        FileError: one is none, or is of nothing in the test data.
+    """
     from mmdet.registry import DATASETS
 
     init_default_scope(cfg.default_scope)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     truth = Truth(cfg)
-    found: dict[Any, list[dict[str, Any]]] = {}
-    for entry in entries:
-        found.setdefault(entry['image_id'], []).append(entry)
-    has_masks = any('segmentation' in entry for entry in entries)
+    has_masks = any(isinstance(entry, dict) and 'segmentation' in entry for entry in entries)
     index = {category: i for i, category in enumerate(truth.category_ids)}
     images = [dataset.get_data_info(i) for i in range(len(dataset))]
-    unknown = set(found) - {image['img_id'] for image in images}
-    if unknown:
-        raise ValueError(f'image {min(unknown, key=str)} is none of the test data')
+    sizes = {image['img_id']: (image['height'], image['width']) for image in images}
+    found: dict[Any, list[dict[str, Any]]] = {}
+    for number, entry in enumerate(entries, start=1):
+        fault = fault_of_entry(entry, sizes, index, has_masks)
+        if fault is not None:
+            raise _no_detections(path, f'entry {number} of {len(entries)}: {fault}')
+        found.setdefault(entry['image_id'], []).append(entry)
     return [
         dict(
             img_id=image['img_id'],
@@ -86,6 +102,50 @@ def _by_image(cfg: Config, entries: list[dict[str, Any]]) -> list[dict[str, Any]
         )
         for image in images
     ]
+
+
+def fault_of_entry(
+    entry: Any, sizes: Mapping[Any, tuple[int, int]], categories: Container[Any], has_masks: bool
+) -> str | None:
+    """Why an entry cannot be evaluated, and what is allowed; None: it can.
+
+    Args:
+        entry: as the file states it.
+        sizes: height and width of each image of the test data by its id, px.
+        categories: ids of the classes.
+        has_masks: entries have masks.
+    """
+    keys = ['image_id', 'category_id', 'bbox', 'score', *(['segmentation'] if has_masks else [])]
+    if not isinstance(entry, dict) or not all(key in entry for key in keys):
+        return f'{shown(entry)} is no object with {", ".join(keys)}'
+    image, category, box, score = (entry[key] for key in keys[:4])
+    if type(image) not in IDS or image not in sizes:
+        return f'image {shown(image)} is none of the test data'
+    if type(category) not in IDS or category not in categories:
+        return f'category {shown(category)} is none of the test data'
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        return f'bbox {shown(box)} is not the 4 finite numbers x, y, width, height, px'
+    if box[2] < 0 or box[3] < 0:
+        return f'bbox {shown(box)} has a width or height below 0'
+    if not _is_number(score):
+        return f'score {shown(score)} is no finite number'
+    return _fault_of_mask(entry['segmentation'], *sizes[image]) if has_masks else None
+
+
+def _fault_of_mask(mask: Any, height: int, width: int) -> str | None:
+    """The same of the mask of an object in an image of that size, px."""
+    if isinstance(mask, dict) and isinstance(mask.get('counts'), str):
+        if usable_run_lengths(mask, height, width) is not None:
+            return None
+    return (
+        f'segmentation {shown(mask)} is not the size [{height}, {width}] of its image and, as '
+        'counts, the compressed run lengths (text) of all its pixels'
+    )
+
+
+def _is_number(value: Any) -> bool:
+    """Whether ``value`` is a finite number that fits any array; true and false are none."""
+    return type(value) in (int, float) and abs(value) < LARGEST  # NaN is not below it
 
 
 def _instances(
@@ -101,8 +161,7 @@ def _instances(
     )
     if has_masks:
         instances['masks'] = [
-            dict(m, counts=m['counts'].encode() if isinstance(m['counts'], str) else m['counts'])
-            for m in (entry['segmentation'] for entry in entries)
+            dict(m, counts=m['counts'].encode()) for m in (e['segmentation'] for e in entries)
         ]
     return instances
 

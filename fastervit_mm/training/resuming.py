@@ -27,6 +27,7 @@ from ..weights.entrances import check_fits
 from .checkpoint_content import plain_states
 from .optimizer_content import check_optimizer_fits
 from .processes import in_main_process, say
+from .same_classes import other_classes
 from .warm_start import note_start, start_file
 from .whole_files import is_whole, newest_whole
 
@@ -189,14 +190,11 @@ def check_same_run(runner: Runner, checkpoint: dict[str, Any]) -> None:
         FileError: weights or groups of the optimizer do not fit.
     """
     meta = checkpoint.get('meta') or {}
-    old = tuple((meta.get('dataset_meta') or {}).get('classes') or ())
-    metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', None) or {}
-    new = tuple(metainfo.get('classes') or ())
-    if old and new and old != new:
+    others = other_classes(checkpoint, runner.train_dataloader.dataset)
+    if others is not None:
         raise ArgumentError(
-            f'the run to resume has the {len(old)} classes {", ".join(old[:5])}{" …" * (len(old) > 5)}, '
-            f'this one the {len(new)} classes {", ".join(new[:5])}{" …" * (len(new) > 5)}; a run goes on '
-            'with its own: start another from its weights with --from'
+            f'the run to resume has {others[0]}, this one {others[1]}; a run goes on with its own: '
+            'start another from its weights with --from'
         )
     if 'optimizer' not in checkpoint or 'iter' not in meta:
         raise FileError(

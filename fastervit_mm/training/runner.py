@@ -18,6 +18,7 @@ from ..config.settings import check_no_templates
 from ..errors import ArgumentError, writing
 from .processes import check_same_everywhere, has_accelerator, say, start_processes
 from .resuming import forget_pretrained, taking_up
+from .same_classes import TestedClassesHook
 
 # strategies of a FlexibleRunner that need several processes
 SHARING = ('DDPStrategy', 'FSDPStrategy', 'fastervit_mm.BlockFSDPStrategy')
@@ -142,8 +143,8 @@ def build_runner(cfg: Config, *, resume: str | None = None, tests: bool = False)
     Args:
         cfg: the whole config; it is written into its work dir.
         resume: checkpoint to go on from. Default None: the run starts.
-        tests: write the config beside the log instead: a training's may be in the work dir.
-            Default False.
+        tests: write the config beside the log instead: a training's may be in the work dir. The
+            checkpoint must be of the classes that are tested. Default False.
     """
     check_no_templates(cfg)
     start_processes(cfg)
@@ -164,6 +165,7 @@ def build_runner(cfg: Config, *, resume: str | None = None, tests: bool = False)
         registered(OPTIMIZERS, optimizer.type)
     if tests:
         leave_training_out(runner)
+        runner.register_hook(TestedClassesHook(), 'VERY_HIGH')
     if resume is not None:  # not by the config: what is written there would resume whatever it runs
         runner._resume, runner._load_from = True, resume
         forget_pretrained(runner.model)

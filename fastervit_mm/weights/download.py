@@ -100,12 +100,16 @@ def _download(url: str, path: Path) -> None:
 
 
 class _StayOnHttps(urllib.request.HTTPRedirectHandler):
-    """A server may send elsewhere, but not to where what comes can be changed on its way."""
+    """A server may send elsewhere, but not to where what comes can be changed on its way.
+
+    One elsewhere may not send to this machine either: the user has named no server here.
+    """
 
     def redirect_request(
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> Any:
-        if not _is_allowed(newurl):
+        may_stay = urlparse(req.full_url).scheme == 'http'  # on this machine, where it began
+        if urlparse(newurl).scheme != 'https' and not (may_stay and _is_allowed(newurl)):
             raise OSError(f'it leads to {newurl}, which is not https')
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 

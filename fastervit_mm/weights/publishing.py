@@ -17,11 +17,16 @@ HASH_LENGTH = 8
 
 
 def class_names(checkpoint: Any) -> tuple[str, ...]:
-    """Names of a model's classes, as a checkpoint of mmengine keeps them; () where it does not."""
+    """Names of a model's classes, as a checkpoint of mmengine keeps them; () where it does not.
+
+    Older ones have them as ``meta.CLASSES``, where the host libraries look too.
+    """
     meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
-    dataset = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
-    names = dataset.get('classes') if isinstance(dataset, Mapping) else None
-    return tuple(str(name) for name in names or ())
+    if not isinstance(meta, Mapping):
+        return ()
+    dataset = meta.get('dataset_meta')
+    stated = {str(k).lower(): v for k, v in dataset.items()} if isinstance(dataset, Mapping) else {}
+    return tuple(str(name) for name in stated.get('classes') or meta.get('CLASSES') or ())
 
 
 def publish(checkpoint: str, out: Path) -> tuple[Path, tuple[str, ...]]:

@@ -4,11 +4,13 @@ import copy
 import fnmatch
 import json
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 import timm
 import torch
+from timm.models import PretrainedCfg
 from timm.models._manipulate import group_parameters
 
 from fastervit_mm import VARIANTS, FasterViT, timm_models
@@ -254,9 +256,12 @@ def test_pretrained(published_file):
 def test_the_users_own_file_counts(published_file, tmp_path):
     """By timm's ``pretrained_cfg`` too; one of another network is one line."""
     path, state = published_file
-    model = timm.create_model('fastervit_0', pretrained=True, pretrained_cfg=dict(file=str(path)))
     name = 'levels.0.blocks.0.conv1.weight'
-    assert torch.equal(model.state_dict()[name], state[f'module.{name}'])
+    for kind in (dict, partial(PretrainedCfg, num_classes=1000)):
+        stated = kind(file=str(path))
+        model = timm.create_model('fastervit_0', pretrained=True, pretrained_cfg=stated)
+        assert torch.equal(model.state_dict()[name], state[f'module.{name}'])
+        assert 'state_dict' not in model.pretrained_cfg
     torch.save({k: v for k, v in state.items() if 'norm1' not in k}, tmp_path / 'less.pth')
     overlay = dict(file=str(tmp_path / 'less.pth'))
     with pytest.raises(FileError, match='the weights are not of fastervit_0'):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fastervit_mm.data.files import IMAGE_SUFFIXES
 from fastervit_mm.errors import FileError
 from fastervit_mm.prediction import Source, batches, expand, frames_of, is_camera
 from fastervit_mm.prediction.sources import UNREADABLE, read_image
@@ -191,6 +192,24 @@ def test_large_frames_of_a_video(here, camera, monkeypatch):
     monkeypatch.setattr(Camera, 'count', 1)
     (frame,) = frames_of(Source('clip.mp4', 'clip.mp4', 'clip'), max_pixels=3)
     assert (frame.pixels, frame.number) == (None, 1) and frame.fault.startswith('2x2 px are more')
+
+
+@pytest.mark.parametrize('kind', ['.hdr', '.pfm'])
+def test_what_opencv_alone_reads_is_not_read(kind, here, monkeypatch):
+    """Whatever it is called: nothing tells its size before its pixels are there."""
+    assert cv2.imwrite(f'a{kind}', np.ones((30, 40, 3), np.float32))
+    assert cv2.imread(f'a{kind}').shape == (30, 40, 3)
+    os.rename(f'a{kind}', 'a.png')
+    monkeypatch.setattr(cv2, 'imread', None)
+    assert read_image('a.png', 9) == (None, UNREADABLE)
+
+
+@pytest.mark.parametrize('suffix', IMAGE_SUFFIXES)
+def test_every_kind_that_is_promised_is_read(suffix, here):
+    for mode in ('RGB', 'L'):
+        Image.new(mode, (6, 4)).save(f'a{suffix}')
+        pixels, fault = read_image(f'a{suffix}')
+        assert fault is None and pixels.shape == (4, 6, 3)
 
 
 @pytest.mark.parametrize('options', [{}, dict(progressive=True)])

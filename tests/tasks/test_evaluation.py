@@ -10,6 +10,7 @@ import torch
 from mmdet.evaluation import DumpDetResults
 from mmengine.config import Config
 from pycocotools.coco import COCO
+from pycocotools.mask import encode
 
 from fastervit_mm.data.drawn_shapes import CLASSES
 from fastervit_mm.errors import ArgumentError, FileError
@@ -195,15 +196,18 @@ def test_detections_in_cocos_format_are_those_that_were_kept(kept, capsys):
     """Written and read again, with masks and an image without detections."""
     cfg, path = kept
     predictions = read_detections(cfg, Path(path))
-    truth, size = Truth(cfg), list(predictions[0]['ori_shape'])
+    truth, size = Truth(cfg), predictions[0]['ori_shape']
+    mask = encode(np.asfortranarray(np.pad(BLOCK, [(2, size[0] - 5), (4, size[1] - 9)])))
     for prediction in predictions:
         count = len(prediction['pred_instances']['scores'])
-        prediction['pred_instances']['masks'] = [dict(size=size, counts=b'PPY`0')] * count
+        prediction['pred_instances']['masks'] = [mask] * count
     for key in ('bboxes', 'scores', 'labels', 'masks'):
         predictions[1]['pred_instances'][key] = predictions[1]['pred_instances'][key][:0]
     written = Path(path).with_suffix('.json')
     write_detections(written, truth, predictions)
-    assert {e['segmentation']['counts'] for e in json.loads(written.read_text())} == {'PPY`0'}
+    assert {e['segmentation']['counts'] for e in json.loads(written.read_text())} == {
+        mask['counts'].decode()
+    }
     again = read_detections(cfg, written)
     assert [p['img_id'] for p in again] == [p['img_id'] for p in predictions]
     for one, other in zip(predictions, again, strict=True):
@@ -221,10 +225,8 @@ def test_detections_in_cocos_format_are_those_that_were_kept(kept, capsys):
     'content, reason',
     [
         ('{', 'JSONDecodeError'),
-        ('[{"image_id": 1}]', 'KeyError'),
-        ('{"a": 1}', 'TypeError'),
-        ('[{"image_id": 77777}]', 'image 77777 is none of the test data'),
-        ('[{"image_id": 1, "category_id": 99, "bbox": [0, 0, 1, 1], "score": 1}]', 'KeyError: 99'),
+        ('[' * 100_000, 'RecursionError'),
+        ('{"a": 1}', "{'a': 1} is no list"),
     ],
 )
 def test_other_files_are_no_detections(content, reason, kept, tmp_path):
@@ -232,6 +234,77 @@ def test_other_files_are_no_detections(content, reason, kept, tmp_path):
     (tmp_path / 'other.json').write_text(content)
     with pytest.raises(FileError, match=rf"holds no detections in COCO's .*{reason}"):
         read_detections(cfg, tmp_path / 'other.json')
+
+
+BLOCK = np.ones((3, 5), np.uint8)
+LACKS = 'is no object with image_id, category_id, bbox, score, segmentation'
+NO_BOX = 'is not the 4 finite numbers x, y, width, height, px'
+NO_MASK = 'is not the size [64, 64] of its image and, as counts, the compressed run lengths (text)'
+WHOLE = encode(np.ones((64, 64), np.uint8, 'F'))['counts'].decode()
+SMALL = encode(np.ones((32, 64), np.uint8, 'F'))['counts'].decode()
+
+
+@pytest.mark.parametrize(
+    'change, reason',
+    [
+        (None, f'None {LACKS}'),
+        ([1], f'[1] {LACKS}'),
+        (dict(image_id=77777), 'image 77777 is none of the test data'),
+        (dict(image_id=[1]), 'image [1] is none of the test data'),
+        (dict(image_id=True), 'image True is none of the test data'),
+        (dict(category_id=99), 'category 99 is none of the test data'),
+        (dict(category_id={}), 'category {} is none of the test data'),
+        (dict(bbox=None), f'bbox None {NO_BOX}'),
+        (dict(bbox=[0, 0, 1]), f'bbox [0, 0, 1] {NO_BOX}'),
+        (dict(bbox=[0, 0, 1, '1']), f"bbox [0, 0, 1, '1'] {NO_BOX}"),
+        (dict(bbox=[0, float('nan'), 1, 1]), f'bbox [0, nan, 1, 1] {NO_BOX}'),
+        (dict(bbox=[0, 0, 10**400, 1]), 'is not the 4 finite numbers'),
+        (dict(bbox=[0, 0, -1, 1]), 'bbox [0, 0, -1, 1] has a width or height below 0'),
+        (dict(bbox=[0, 0, 1, -0.5]), 'bbox [0, 0, 1, -0.5] has a width or height below 0'),
+        (dict(score=float('nan')), 'score nan is no finite number'),
+        (dict(score=float('-inf')), 'score -inf is no finite number'),
+        (dict(score='0.5'), "score '0.5' is no finite number"),
+        (dict(score=True), 'score True is no finite number'),
+        (dict(segmentation=[[0, 0, 9, 0, 9, 9]]), f'[[0, 0, 9, 0, 9, 9]] {NO_MASK}'),
+        *(
+            (dict(segmentation=dict(size=size, counts=counts)), NO_MASK)
+            for size, counts in (
+                ([64, 64], [0, 4096]),
+                ([64, 64], ''),
+                ([64, 64], None),
+                ([64, 64], SMALL),
+                ([64, 64], WHOLE + '\x7f'),
+                ([32, 64], SMALL),
+                ([-64, -64], WHOLE),
+                ([2**31 - 1] * 2, WHOLE),
+                (None, WHOLE),
+            )
+        ),
+    ],
+)
+def test_an_entry_that_cannot_be_evaluated_is_named(change, reason, kept, tmp_path):
+    cfg, _ = kept
+    mask = dict(size=[64, 64], counts=WHOLE)
+    right = dict(image_id=1, category_id=1, bbox=[0, 0, 1.5, 0], score=1, segmentation=mask)
+    wrong = right | change if isinstance(change, dict) else change
+    path = tmp_path / 'kept.json'
+    path.write_text(json.dumps([right, wrong, right]))
+    with pytest.raises(FileError) as caught:
+        read_detections(cfg, path)
+    start = f"{path} holds no detections in COCO's results format (entry 2 of 3: "
+    assert str(caught.value).startswith(start) and reason in str(caught.value)
+    assert '\n' not in str(caught.value)
+    path.write_text(json.dumps([right, right]))
+    assert sum(len(p['pred_instances']['masks']) for p in read_detections(cfg, path)) == 2
+
+
+def test_masks_of_some_objects_alone(kept, tmp_path):
+    cfg, _ = kept
+    plain = dict(image_id=1, category_id=1, bbox=[0, 0, 1, 1], score=1)
+    mask = dict(size=[64, 64], counts=WHOLE)
+    (tmp_path / 'kept.json').write_text(json.dumps([plain, dict(plain, segmentation=mask)]))
+    with pytest.raises(FileError, match=rf'entry 1 of 2: .* {LACKS}\)'):
+        read_detections(cfg, tmp_path / 'kept.json')
 
 
 def test_what_cannot_be_evaluated_is_an_error(kept):

@@ -1,5 +1,6 @@
 """What tools/test.py decides before it tests: checkpoint, drawing, augmentation, keeping."""
 
+import matplotlib
 import pytest
 from mmdet.evaluation import DumpDetResults
 
@@ -83,6 +84,11 @@ def test_drawing_to_files_or_in_a_window(tested, screen, tmp_path):
     assert 'test_out_dir' not in hook
     cfg = tested('--show-dir', 'drawn', config=SEGMENTATION, layout='ade').cfg
     assert cfg.visualizer.save_dir == 'drawn' and cfg.default_hooks.visualization.draw
+
+
+def test_names_with_dollars_are_no_formulas(tested):
+    assert tested('--show-dir', 'drawn').formulas is False
+    assert matplotlib.rcParams['text.parse_math']  # as before
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -39,6 +40,7 @@ def train(made, shapes, tmp_path):
         (runner,) = made
         made.clear()
         assert runner.asked == ['train']
+        assert runner.formulas is False and matplotlib.rcParams['text.parse_math']
         run.resumed = getattr(runner, '_resume', False) and runner._load_from
         return output, runner.cfg
 

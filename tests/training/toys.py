@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+import matplotlib
 import torch
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
@@ -42,6 +43,7 @@ class NotingRunner:
     Attributes:
         made: all of them.
         asked: names of the methods that were called.
+        formulas: whether matplotlib would then take dollars for those.
         model: none, as of a runner that builds it later.
     """
 
@@ -52,7 +54,7 @@ class NotingRunner:
     @classmethod
     def from_cfg(cls, cfg):
         self = cls()
-        self.cfg, self.asked = cfg, []
+        self.cfg, self.asked, self.hooks = cfg, [], []
         self.test_evaluator = SimpleNamespace(metrics=['its own'])
         cls.made.append(self)
         return self
@@ -60,11 +62,16 @@ class NotingRunner:
     def load_or_resume(self):
         self.asked.append('load_or_resume')
 
+    def register_hook(self, hook, priority):
+        self.hooks.append(hook)
+
     def train(self):
         self.asked.append('train')
+        self.formulas = matplotlib.rcParams['text.parse_math']
 
     def test(self):
         self.asked.append('test')
+        self.formulas = matplotlib.rcParams['text.parse_math']
 
 
 @contextmanager

@@ -191,6 +191,17 @@ def test_a_server_that_leads_away_from_https_is_not_followed():
     assert handler.redirect_request(request, None, 302, '', {}, 'https://x.org/a.pth') is not None
 
 
+@pytest.mark.parametrize('there', ['localhost', '127.0.0.1', '[::1]'])
+def test_only_a_server_of_this_machine_leads_to_this_machine(there):
+    handler, onwards = _StayOnHttps(), f'http://{there}:8000/b.pth'
+    asked = urllib.request.Request('http://localhost:9000/a.pth')
+    assert handler.redirect_request(asked, None, 302, '', {}, onwards).full_url == onwards
+    away = handler.redirect_request(asked, None, 302, '', {}, 'https://example.org/a.pth')
+    for request in (away, urllib.request.Request('https://example.org/a.pth')):
+        with pytest.raises(OSError, match=r'leads to http://.*/b\.pth, which is not https'):
+            handler.redirect_request(request, None, 302, '', {}, onwards)
+
+
 @pytest.mark.parametrize('url', ['http://example.org/w.pth', 'ftp://example.org/w.pth'])
 def test_only_https_leaves_the_machine(url):
     with pytest.raises(ArgumentError, match=f'^{url} is not https'):
