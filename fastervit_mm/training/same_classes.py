@@ -22,11 +22,16 @@ def other_classes(checkpoint: dict[str, Any], dataset: Any) -> tuple[str, str] |
     """
     metainfo = getattr(dataset, 'metainfo', None) or {}
     old, new = class_names(checkpoint), tuple(metainfo.get('classes') or ())
-    if not old or not new or old == new:
+    both = list(zip_longest(map(_plain, old), map(_plain, new)))
+    if not old or not new or all(one == other for one, other in both):
         return None
-    both = zip_longest(old, new)
     number = next(i for i, (one, other) in enumerate(both, start=1) if one != other)
     return _listed(old), f'{_listed(new)} (number {number} is the first that differs)'
+
+
+def _plain(name: str) -> str:
+    """A name without its case and the spaces at its ends, in which versions of libraries differ."""
+    return name.strip(' ').casefold()
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -303,7 +303,9 @@ def test_only_data_that_will_be_read_are_asked_for(train, shapes):
 
     coco = shapes / 'coco'
     write(coco, 'no_val')
-    assert 'error: data folder no_val does not exist' in fail(train.config)
+    assert 'error: data folder no_val does not exist' in fail(
+        train.config, '--work-dir', train.work_dir
+    )
     write(coco, 'no_val', 'val_cfg = None')
     assert train(data=None)[1].val_cfg is None
     write('no_train', coco)

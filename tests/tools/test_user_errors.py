@@ -101,11 +101,13 @@ def one_line(output: str) -> str:
 )
 def test_bad_inputs_end_with_one_line(arguments, expected, shapes, other_classes, tmp_path):
     filled = [a.format(shapes=shapes, four=other_classes, empty=tmp_path) for a in arguments]
+    filled[1:1] = ['--work-dir', f'{tmp_path}_run']
     assert re.search(expected, one_line(call_tool('train.py', *filled, expect=1)))
 
 
 def test_a_missing_checkpoint_to_test(shapes):
-    line = one_line(call_tool('test.py', SHAPES, 'none.pth', '--data', shapes, expect=1))
+    given = [SHAPES, 'none.pth', '--data', shapes, '--work-dir', shapes / 'none']
+    line = one_line(call_tool('test.py', *given, expect=1))
     assert 'checkpoint none.pth does not exist' in line
 
 
@@ -114,12 +116,13 @@ def test_broken_annotations_are_named(shapes, tmp_path):
     for split in ('train2017', 'val2017'):
         (tmp_path / split).mkdir()
         (tmp_path / f'annotations/instances_{split}.json').write_text('{"images": []}')
-    line = one_line(call_tool('train.py', SHAPES, '--data', tmp_path, expect=1))
+    given = [SHAPES, '--data', tmp_path, '--work-dir', tmp_path / 'run']
+    line = one_line(call_tool('train.py', *given, expect=1))
     assert 'is not in COCO format' in line
 
 
-def test_a_process_of_its_own_ends_the_same():
-    given = ('train.py', SHAPES, '--data', 'nowhere')
+def test_a_process_of_its_own_ends_the_same(tmp_path):
+    given = ('train.py', SHAPES, '--data', 'nowhere', '--work-dir', tmp_path / 'run')
     assert one_line(run_tool(*given, expect=1)) == one_line(call_tool(*given, expect=1))
 
 

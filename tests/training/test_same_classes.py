@@ -34,7 +34,7 @@ def data(classes):
     ],
 )
 def test_the_same_classes_or_none_that_are_named(meta):
-    for classes in (('a', 'b'), ['a', 'b'], None):
+    for classes in (('a', 'b'), ['a', 'b'], ('A', 'b '), None):
         assert other_classes(dict(meta=meta), data(classes)) is None
     assert other_classes({}, data(('a',))) is None
     assert other_classes(dict(meta=meta), object()) is None
