@@ -264,7 +264,8 @@ def test_a_checkpoint_to_resume_comes_before_one_to_start_from(train, checkpoint
 
 
 def test_a_missing_start_is_said_before_the_data_are_looked_at(train):
-    line = fail(train.config, '--data', 'nowhere', '--from', 'none.pth')
+    both = ('--from', 'none.pth', '--work-dir', train.work_dir)
+    line = fail(train.config, '--data', 'nowhere', *both)
     assert line.startswith('error: checkpoint none.pth does not exist')
 
 
@@ -287,7 +288,8 @@ def test_another_length(option, said, epochs, train):
 
 
 def test_epochs_and_iterations_are_not_both_given(train, shapes):
-    line = fail(train.config, '--data', shapes / 'coco', '--epochs', 1, '--iters', 1)
+    both = ('--epochs', 1, '--iters', 1, '--work-dir', train.work_dir)
+    line = fail(train.config, '--data', shapes / 'coco', *both)
     assert 'error: --epochs and --iters are two words for one thing' in line
 
 
@@ -303,13 +305,12 @@ def test_only_data_that_will_be_read_are_asked_for(train, shapes):
 
     coco = shapes / 'coco'
     write(coco, 'no_val')
-    assert 'error: data folder no_val does not exist' in fail(
-        train.config, '--work-dir', train.work_dir
-    )
+    place = ('--work-dir', train.work_dir)
+    assert 'error: data folder no_val does not exist' in fail(train.config, *place)
     write(coco, 'no_val', 'val_cfg = None')
     assert train(data=None)[1].val_cfg is None
     write('no_train', coco)
-    assert 'error: data folder no_train does not exist' in fail(train.config)
+    assert 'error: data folder no_train does not exist' in fail(train.config, *place)
     write(coco, coco)
     assert train(data=None)[1].val_cfg is not None
 
