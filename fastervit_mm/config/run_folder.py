@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
 import json
 import re
@@ -15,7 +16,7 @@ from typing import IO, Any
 from mmengine.config import Config
 
 from ..errors import ArgumentError, reading, writing
-from ..weights.whole_writing import PART, put_in_place
+from ..weights.whole_writing import PART, put_in_place, write_whole
 
 RECORD = 'run.json'  # what the run was started with
 CONFIG = 'config'  # in the record: name of the resolved config in the folder
@@ -23,6 +24,7 @@ CHECKPOINT = re.compile(r'(epoch|iter)_\d+\.pth|best_.+\.pth')  # others may be 
 CONFIGS = 'configs'  # in the record: names of all that it had
 OWN_MARK = 'written_by_train.txt'  # in a folder that training writes: nobody's own data
 COMPLETE = 'complete'
+WRITTEN = 'written'  # in BEFORE: hash of the config that the start has written
 LOCK = '.training'
 BEFORE = '.before'  # what the files were, while a run is made ready to go on
 FOLDER = 'work_dir'  # in the record: where the folder was then, absolute
@@ -36,7 +38,34 @@ def as_begun(path: Path) -> Path:
     """
     kept = path.parent / BEFORE
     before = kept / path.name
-    return before if (kept / COMPLETE).is_file() and before.is_file() else path
+    if not (kept / COMPLETE).is_file() or not before.is_file() or _is_edited(path):
+        return path
+    return before
+
+
+def note_written(path: Path, text: str) -> None:
+    """Note what a start writes as its config: where it ends early, that is told from an edit by hand.
+
+    Args:
+        path: of the config in the folder of the run; nothing is noted where none was there before.
+        text: that will be written.
+    """
+    kept = path.parent / BEFORE
+    if (kept / COMPLETE).is_file():
+        write_whole(kept / WRITTEN, _hash(text.encode()))
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _is_edited(path: Path) -> bool:
+    """Whether a config was changed by hand since a start that took up no checkpoint."""
+    before, note = path.parent / BEFORE / path.name, path.parent / BEFORE / WRITTEN
+    if path.suffix != '.py' or not path.is_file():
+        return False
+    known = [_hash(before.read_bytes())] + ([note.read_text()] if note.is_file() else [])
+    return _hash(path.read_bytes()) not in known
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -173,9 +202,12 @@ def forget_before(folder: Path) -> None:
 def _put_back(folder: Path, config: str) -> None:
     """Give the files of a run their contents of before, each in one step, and remove new ones."""
     kept = folder / BEFORE
-    before = {p.relative_to(kept) for p in kept.rglob('*') if p.is_file() and p.name != COMPLETE}
+    marks = (COMPLETE, WRITTEN)
+    before = {p.relative_to(kept) for p in kept.rglob('*') if p.is_file() and p.name not in marks}
     for name in before:
         path = folder / name
+        if path.parent == folder and _is_edited(path):
+            continue
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + PART)
         shutil.copy2(kept / name, part)

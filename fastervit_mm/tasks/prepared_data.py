@@ -150,9 +150,10 @@ def _leave_weights_out(cfg: Config, used: PreparedData) -> list[str]:
         used: with classes in each of its settings.
     """
     init_default_scope(cfg.default_scope)
-    loader, settings = next(iter(used.loaders.items()))
-    if dataset_classes(innermost_dataset(cfg, loader)) == tuple(settings['metainfo']['classes']):
-        return []
+    for loader in (name for name in used.loaders if cfg.get(name)):
+        classes = tuple(used.loaders[loader]['metainfo']['classes'])
+        if dataset_classes(innermost_dataset(cfg, loader)) == classes:
+            return []
     nodes = list(nested_dicts(cfg.model))
     kept = [id(head['loss_cls']) for head in nodes if _weighs_no_object(head)]
     lists = [n for n in nodes if isinstance(n.get('class_weight'), list | tuple)]

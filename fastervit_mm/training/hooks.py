@@ -19,7 +19,6 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from ..compatibility import start_loader
-from ..config.run_folder import forget_before
 from ..inference.compiling import compile_backbones
 from ..inference.fusing import fuse
 from ..registry import HOOKS
@@ -28,7 +27,6 @@ from .random_states import random_states, set_random_states
 from .resuming import check_same_run, follow_schedule
 from .whole_files import (
     check_finite_weights,
-    note_start_point,
     remove_parts,
     whole_checkpoints,
 )
@@ -105,15 +103,13 @@ class ResumableCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Take up what the stopped run left: its best checkpoint, and a validation that it did not end."""
         super().before_train(runner)
-        if is_main_process():
-            self._note_start(runner)
-            forget_before(Path(runner.work_dir))
         for name, parameter in runner.model.named_parameters() if self._gradients else ():
             if name in self._gradients and self._gradients[name].shape == parameter.shape:
                 parameter.grad = self._gradients[name].to(parameter)
         self._gradients = {}
         if '://' not in str(self.out_dir):
             self._own_best()
+            self._forget_lost_best(runner)
             if is_main_process():
                 remove_parts(Path(self.out_dir))
         if self._lacks_validation(runner):
@@ -123,13 +119,6 @@ class ResumableCheckpointHook(CheckpointHook):
             self._loaded = states  # for the training that follows
             self.last_ckpt = runner._load_from  # it gets the new best score too
             runner.val_loop.run()
-
-    def _note_start(self, runner: Runner) -> None:
-        """A run that goes on from a file of its own does so again, if it ends before its next one."""
-        start = Path(runner._load_from or '')
-        own = [Path(folder).resolve() for folder in (runner.work_dir, str(self.out_dir))]
-        if runner._resume and start.exists() and start.resolve().parent in own:
-            note_start_point(Path(runner.work_dir), start.resolve())
 
     def _own_best(self) -> None:
         """The best checkpoint of a copied run is the copy's: a better one must not replace another's."""
@@ -142,6 +131,20 @@ class ResumableCheckpointHook(CheckpointHook):
             self.best_ckpt_path = own(stated)
         best = getattr(self, 'best_ckpt_path_dict', {})
         best.update({name: path and own(path) for name, path in best.items()})
+
+    def _forget_lost_best(self, runner: Runner) -> None:
+        """A best score whose checkpoint is not there any more, as after going back, is none to beat."""
+        named = {'best_score': getattr(self, 'best_ckpt_path', None)}
+        for name, path in getattr(self, 'best_ckpt_path_dict', {}).items():
+            named[f'best_score_{name}'] = path
+        lost = [[key for key, path in named.items() if path and not Path(path).exists()]]
+        broadcast_object_list(lost)  # the main process's disk counts
+        for key in lost[0]:
+            if key in runner.message_hub.runtime_info:
+                print_log(
+                    f'{named[key]} is not there: the next validation gives a new best', 'current'
+                )
+                runner.message_hub.runtime_info.pop(key)
 
     def _lacks_validation(self, runner: Runner) -> bool:
         """Whether a resumed run was stopped between a checkpoint and the end of its validation."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from ..config.run_folder import (
     read_record,
     unused_folder,
 )
-from ..errors import ODD, ArgumentError, FileError, UserError, reading
+from ..errors import ArgumentError, FileError, reading
 from ..weights.entrances import check_fits
 from .checkpoint_content import plain_states
 from .optimizer_content import check_optimizer_fits
@@ -67,17 +65,14 @@ def resume_point(
         return named
     folders = [elsewhere or work_dir, work_dir]
     stated = [Path(named)] if named else []
-    found = [folder / path.name for path in stated for folder in folders]
-    if read_record(work_dir).get(FOLDER) == str(work_dir.resolve()):
-        found += stated  # no copy: what it names is its own, wherever that lies
+    own = [folder / path.name for path in stated for folder in folders]
+    found = own if _is_left_behind(work_dir, named) else own + stated
     for path in found:
         if path.is_dir() or is_whole(path):
             return str(path)
     last_name = Path(named).name
     newest = [p for f in folders if (p := newest_whole(f, template, last_name)) is not None]
-    if not newest and stated and (stated[0].is_dir() or is_whole(stated[0])):
-        return str(stated[0])
-    torn = next((path for path in [*found, *stated] if path.is_file()), None)
+    torn = next((path for path in found if path.is_file()), None)
     if not newest and torn is not None:
         raise FileError(f'{torn} is torn, and {work_dir} has no other checkpoint to resume')
     if not newest and named:
@@ -92,6 +87,14 @@ def resume_point(
     elif named:
         say(f'warning: {named}, the last checkpoint, is gone: resuming from {newest[0]}')
     return str(newest[0])
+
+
+def _is_left_behind(work_dir: Path, named: str) -> bool:
+    """Whether a file lies where a folder was before it was moved or copied: another run's, perhaps."""
+    before = read_record(work_dir).get(FOLDER)
+    if not isinstance(before, str) or before == str(work_dir.resolve()):
+        return False
+    return Path(named).absolute().is_relative_to(before)
 
 
 def settle_start(cfg: Config, resume: str | None, fresh: bool, warm: bool = False) -> str | None:
@@ -116,8 +119,7 @@ def settle_start(cfg: Config, resume: str | None, fresh: bool, warm: bool = Fals
     cfg.resume = False  # a config that says so would also resume where it is tested
     checkpoint, elsewhere = None, checkpoint_folder(cfg)
     if resume is not None:
-        hook: Any = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-        checkpoint = resume_point(work_dir, resume, elsewhere, hook.get('filename_tmpl'))
+        checkpoint = resume_point(work_dir, resume, elsewhere, names_of(cfg))
     if resume == 'auto' and checkpoint is None and has_checkpoints(cfg):
         raise FileError(
             f'{work_dir} holds checkpoints, but none that can be resumed (last_checkpoint names none); '
@@ -149,33 +151,10 @@ def forget_pretrained(model: Any) -> None:
             setattr(module, 'init_cfg', None)  # noqa: B010 (any module may have one)
 
 
-@contextmanager
-def taking_up(runner: Any, checkpoint: str) -> Iterator[None]:
-    """Inside, a runner takes up a checkpoint; where that fails, it has not.
-
-    Args:
-        runner: of the run.
-        checkpoint: path or URL.
-
-    Raises:
-        FileError: the checkpoint is not what the run can go on from; the line names it.
-        ArgumentError: the config is not.
-    """
-    try:
-        yield
-    except UserError as error:
-        runner._has_loaded = False
-        if checkpoint in str(error):
-            raise
-        raise type(error)(f'{checkpoint}: {error}') from None
-    except Exception as error:
-        runner._has_loaded = False
-        if not isinstance(error, ODD) and type(error) is not RuntimeError:  # such as no memory
-            raise
-        raise FileError(
-            f'{checkpoint} cannot be resumed ({type(error).__name__}: {" ".join(str(error).split()):.200}); '
-            'resume an earlier one, or start from its weights with --from'
-        ) from error
+def names_of(cfg: Config) -> str | None:
+    """The template of the names of checkpoints, such as 'model_{}.pth'; None: mmengine's."""
+    hook: Any = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    return hook.get('filename_tmpl')
 
 
 def check_same_run(runner: Runner, checkpoint: dict[str, Any]) -> None:

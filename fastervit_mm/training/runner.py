@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.dist import is_main_process
 from mmengine.registry import OPTIMIZERS, RUNNERS
 from mmengine.runner import Runner
 
 from ..compatibility import leave_training_out
 from ..config.data_sets import nested_dicts
 from ..config.host import building, registered
+from ..config.run_folder import note_written
 from ..config.settings import check_no_templates
 from ..errors import ArgumentError, writing
+from ..weights.whole_writing import write_whole
 from .processes import check_same_everywhere, has_accelerator, say, start_processes
-from .resuming import forget_pretrained, taking_up
+from .resuming import forget_pretrained
 from .same_classes import TestedClassesHook
+from .taking_up import note_going_on, taking_up
 
 # strategies of a FlexibleRunner that need several processes
 SHARING = ('DDPStrategy', 'FSDPStrategy', 'fastervit_mm.BlockFSDPStrategy')
@@ -131,6 +136,20 @@ class _LeavesConfig:
         self.cfg.dump(Path(self.log_dir, Path(self.cfg.filename or 'config.py').name))
 
 
+class _NotesConfig:
+    """Of a runner that resumes: its config is written in one step, known from what is edited by hand."""
+
+    cfg: Config
+    work_dir: str
+
+    def dump_config(self) -> None:
+        if is_main_process():
+            path = Path(self.work_dir, Path(self.cfg.filename or 'config.py').name)
+            text = self.cfg.dump() if path.suffix != '.py' else self.cfg.pretty_text
+            note_written(path, text)
+            write_whole(path, text)
+
+
 def start_of(cfg: Config, resume: str | None) -> tuple[bool, str, int]:
     """What a run starts from: whether it resumes, and the file's name and bytes ('', 0: none)."""
     path = Path(resume or cfg.get('load_from') or '')
@@ -154,8 +173,8 @@ def build_runner(cfg: Config, *, resume: str | None = None, tests: bool = False)
     fit_strategy(cfg)
     runner_type: Any = cfg.get('runner_type')
     kind: Any = Runner if runner_type is None else registered(RUNNERS, runner_type)
-    if tests:
-        kind = type(kind.__name__, (_LeavesConfig, kind), {})
+    if tests or resume is not None:
+        kind = type(kind.__name__, (_LeavesConfig if tests else _NotesConfig, kind), {})
     with writing(f'--work-dir {cfg.work_dir}'):
         Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
     with building():
@@ -169,5 +188,6 @@ def build_runner(cfg: Config, *, resume: str | None = None, tests: bool = False)
     if resume is not None:  # not by the config: what is written there would resume whatever it runs
         runner._resume, runner._load_from = True, resume
         forget_pretrained(runner.model)
-        runner.load_or_resume = taking_up(runner, resume)(runner.load_or_resume)
+        start = partial(note_going_on, cfg, resume)
+        runner.load_or_resume = taking_up(runner, resume, start)(runner.load_or_resume)
     return runner

@@ -17,9 +17,6 @@ from ..weights.safe_loading import ARCHIVE, check_archive, load_file
 from ..weights.whole_writing import PART, put_in_place, write_whole
 from .processes import say
 
-_STEP = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
-_BEST = re.compile(r'best_.*(?:epoch|iter)_(\d+)\.pth')
-
 
 def check_finite_weights(model: nn.Module) -> None:
     """Weights that are no numbers are not saved: earlier checkpoints must not go for them.
@@ -150,11 +147,15 @@ def step_of(name: str, template: str | None = None) -> int | None:
         name: of the file.
         template: of such names, such as 'model_{}.pth'. Default None: mmengine's.
     """
-    pattern = _STEP
-    if template is not None:
-        pattern = re.compile(r'(\d+)'.join(map(re.escape, template.split('{}'))))
-    match = pattern.fullmatch(name)
+    match = re.fullmatch(_pattern(template), name)
     return None if match is None else int(match[1])
+
+
+def _pattern(template: str | None) -> str:
+    """Of the names of checkpoints; its group is the step."""
+    if template is None:
+        return r'(?:epoch|iter)_(\d+)\.pth'
+    return r'(\d+)'.join(map(re.escape, template.split('{}')))
 
 
 def newest_whole(folder: Path, template: str | None = None, last: str = '') -> Path | None:
@@ -177,7 +178,7 @@ def newest_whole(folder: Path, template: str | None = None, last: str = '') -> P
     )
 
 
-def note_start_point(work_dir: Path, checkpoint: Path) -> None:
+def note_start_point(work_dir: Path, checkpoint: Path, template: str | None = None) -> None:
     """Let ``last_checkpoint`` name what a run goes on from: it may have moved, or gone back.
 
     Best checkpoints of later steps, which it left when it went back, get other names.
@@ -185,13 +186,14 @@ def note_start_point(work_dir: Path, checkpoint: Path) -> None:
     Args:
         work_dir: of the run.
         checkpoint: of the run.
+        template: of the names of checkpoints. Default None: mmengine's.
     """
     write_whole(work_dir / 'last_checkpoint', str(checkpoint))
-    step = step_of(checkpoint.name)
+    step = step_of(checkpoint.name, template)
     if step is None:
         return
     for best in checkpoint.parent.glob('best_*.pth'):
-        found = _BEST.fullmatch(best.name)
+        found = re.fullmatch('best_.+_' + _pattern(template), best.name)
         if found is not None and int(found[1]) > step:
             best.replace(best.with_name(f'left_{best.name}'))
             say(f'{best} is of a later step than the run goes on from: it is left_{best.name} now')

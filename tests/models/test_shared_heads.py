@@ -7,8 +7,9 @@ import torch
 
 from fastervit_mm.config.host import build_model
 from fastervit_mm.errors import ArgumentError
+from tests.batches import detection_batch
 from tests.configs.resolved import read
-from tests.configs.test_training_steps import detection_batch, small
+from tests.configs.test_training_steps import small
 from tests.helpers import FIXTURES
 
 
@@ -55,7 +56,7 @@ def test_a_shared_head_learns_from_every_layer():
     gradients = []
     for model in (shared, apart):
         model.train()
-        batch = model.data_preprocessor(detection_batch(False), True)
+        batch = model.data_preprocessor(detection_batch(masks=False, stuff=False), True)
         torch.manual_seed(1)
         losses, _ = model.parse_losses(model(**batch, mode='loss'))
         losses.backward()

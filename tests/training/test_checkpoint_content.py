@@ -13,7 +13,7 @@ import torch
 from fastervit_mm.errors import FileError
 from fastervit_mm.training.checkpoint_content import check_state_of_training, plain_states
 from fastervit_mm.training.random_states import random_states
-from fastervit_mm.training.resuming import taking_up
+from fastervit_mm.training.taking_up import taking_up
 from tests.helpers import call_tool
 from tests.training.toy_run import write_config
 
@@ -155,10 +155,10 @@ def test_what_mmengine_cannot_take_up_is_one_line():
     with pytest.raises(
         FileError, match=r"^x\.pth cannot be resumed \(KeyError: 'a'\); resume an ear"
     ):
-        with taking_up(runner, 'x.pth'):
+        with taking_up(runner, 'x.pth', pytest.fail):
             raise KeyError('a')
     assert runner._has_loaded is False
-    with pytest.raises(torch.OutOfMemoryError), taking_up(runner, 'x.pth'):
+    with pytest.raises(torch.OutOfMemoryError), taking_up(runner, 'x.pth', pytest.fail):
         raise torch.OutOfMemoryError('none left')
 
 

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 
 from fastervit_mm.errors import FileError
-from fastervit_mm.report.work_dir import find_config, read_curves
+from fastervit_mm.report.work_dir import find_checkpoint, find_config, read_curves
 from fastervit_mm.training.hooks import ResumableCheckpointHook
 from fastervit_mm.training.resuming import resume_point, settle_start
 from fastervit_mm.training.runner import starts_from_random_weights
@@ -536,7 +536,9 @@ def test_what_a_kill_leaves_is_put_back(tmp_path):
     code = (
         'import os, signal; from pathlib import Path; from fastervit_mm.config.run_folder import *\n'
         f'with unchanged_if_refused(Path({str(tmp_path / "run")!r}), "toy_run.py", lambda: False):\n'
-        f'    Path({str(tmp_path / "run/toy_run.py")!r}).write_text("another")\n'
+        f'    config = Path({str(tmp_path / "run/toy_run.py")!r})\n'
+        '    note_written(config, "another")\n'
+        '    config.write_text("another")\n'
         '    os.kill(os.getpid(), signal.SIGKILL)'
     )
     subprocess.run([sys.executable, '-c', code], cwd=ROOT)
@@ -785,7 +787,13 @@ def test_a_run_that_went_back_does_not_return_to_what_it_left(tmp_path, capsys):
 def test_what_a_start_wrote_that_was_killed_before_it_began_does_not_count(tmp_path):
     """Neither the config that it would have trained with, nor that it was a move."""
     from fastervit_mm.config.reading import read_config
-    from fastervit_mm.config.run_folder import BEFORE, COMPLETE, FOLDER, read_record
+    from fastervit_mm.config.run_folder import (
+        BEFORE,
+        COMPLETE,
+        FOLDER,
+        note_written,
+        read_record,
+    )
 
     run = tmp_path / 'run'
     train(write_config(tmp_path / 'c', 2), run)
@@ -794,10 +802,96 @@ def test_what_a_start_wrote_that_was_killed_before_it_began_does_not_count(tmp_p
         shutil.copy(run / name, run / BEFORE)
     (run / BEFORE / COMPLETE).touch()
     config = run / 'toy_run.py'
-    config.write_text(config.read_text().replace('lr=0.01', 'lr=0.5'))
+    started = config.read_text().replace('lr=0.01', 'lr=0.5')
+    note_written(config, started)
+    config.write_text(started)
     (run / 'run.json').write_text(json.dumps({FOLDER: '/elsewhere'}))
     assert read_config(config).optim_wrapper.optimizer.lr == 0.01
     assert read_record(run)[FOLDER] == str(run)
     call_tool('train.py', config, '--resume', '--epochs', 3)
     assert 'lr=0.01' in config.read_text() and not (run / BEFORE).exists()
     assert rates(run)[-1] == pytest.approx(0.001)
+
+
+def test_a_moved_run_without_a_whole_checkpoint_takes_none_of_another(tmp_path):
+    """Another run has taken its old place; its own one checkpoint is torn."""
+    config = write_config(tmp_path / 'c', 2)
+    first, moved = tmp_path / 'run', tmp_path / 'moved'
+    train(config, first, '--cfg-options', 'default_hooks.checkpoint.max_keep_ckpts=1')
+    shutil.move(first, moved)
+    train(write_config(tmp_path / 'd', 2, rate=0.1), first)
+    last = moved / 'epoch_2.pth'
+    last.write_bytes(last.read_bytes()[:999])
+    line = line_of(train(config, moved, '--resume', '--epochs', 3, expect=1))
+    assert f'{last} is torn' in line and 'no other checkpoint' in line
+    last.unlink()
+    line = line_of(train(config, moved, '--resume', '--epochs', 3, expect=1))
+    assert 'which is gone, and there is no other' in line
+
+
+def test_an_edit_after_a_start_that_was_killed_early_counts(tmp_path):
+    """Such as a smaller batch, after memory ran out."""
+    from fastervit_mm.config.reading import read_config
+    from fastervit_mm.config.run_folder import BEFORE, COMPLETE, note_written
+
+    run = tmp_path / 'run'
+    train(write_config(tmp_path / 'c', 2), run)
+    config = run / 'toy_run.py'
+    (run / BEFORE).mkdir()
+    for name in ('run.json', 'toy_run.py'):
+        shutil.copy(run / name, run / BEFORE)
+    (run / BEFORE / COMPLETE).touch()
+    started = config.read_text().replace('lr=0.01', 'lr=0.5')
+    note_written(config, started)
+    assert read_config(config).optim_wrapper.optimizer.lr == 0.01  # not written yet
+    config.write_text(started)
+    assert read_config(config).optim_wrapper.optimizer.lr == 0.01
+    config.write_text(started.replace('lr=0.5', 'lr=0.002'))
+    assert read_config(config).optim_wrapper.optimizer.lr == 0.002
+    call_tool('train.py', config, '--resume', '--epochs', 3)
+    assert 'lr=0.002' in config.read_text() and not (run / BEFORE).exists()
+    assert rates(run)[-1] == pytest.approx(0.0002)
+
+
+@pytest.mark.parametrize('template', ['epoch_{}.pth', 'model_{}.pth'])
+def test_a_run_that_went_back_finds_its_own_best_again(template, tmp_path):
+    config = keep_all(write_config(tmp_path / 'c', 3))
+    name = f'default_hooks["checkpoint"].update(filename_tmpl={template!r})'
+    config.write_text(f'{config.read_text()}\n{name}\n')
+    run = tmp_path / 'run'
+    train(config, run)
+    for best in run.glob('best_*.pth'):  # as if the second epoch had been the best
+        best.rename(run / f'best_tiny_score_{template.format(2)}')
+    (run / f'best_tiny_score_{template.format(1)}').unlink(missing_ok=True)
+    output = train(config, run, '--resume', run / template.format(1))
+    assert 'the next validation gives a new best' in output
+    left = run / f'left_best_tiny_score_{template.format(2)}'
+    assert left.is_file() and f'is {left.name} now' in output
+    (best,) = run.glob('best_*.pth')
+    assert find_checkpoint(run) == best
+
+
+def test_a_run_with_another_hook_for_checkpoints_begins_too(tmp_path):
+    """Once it has taken up its checkpoint, what was before is not read any more."""
+    from fastervit_mm.config.run_folder import BEFORE
+
+    config = write_config(tmp_path / 'c', 2)
+    plain = "default_hooks['checkpoint'] = dict(_delete_=True, type='CheckpointHook', interval=1)"
+    config.write_text(f'{config.read_text()}\n{plain}\n')
+    run = tmp_path / 'run'
+    train(config, run)
+    (tmp_path / 'look.py').write_text(
+        'from pathlib import Path\nfrom mmengine.hooks import Hook\nfrom mmengine.registry import HOOKS\n'
+        '@HOOKS.register_module(force=True)\nclass Look(Hook):\n'
+        '    def before_train(self, runner):\n'
+        "        there = str(Path(runner.work_dir, '.before').exists())\n"
+        f'        Path({str(tmp_path / "seen")!r}).write_text(there)\n'
+    )
+    hooks = "custom_imports['imports'].append('look')\ncustom_hooks = [dict(type='Look')]"
+    config.write_text(f'{config.read_text()}\n{hooks}\n')
+    sys.path.insert(0, str(tmp_path))
+    try:
+        train(config, run, '--resume', '--epochs', 3)
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert (tmp_path / 'seen').read_text() == 'False' and not (run / BEFORE).exists()
