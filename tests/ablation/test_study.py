@@ -14,6 +14,7 @@ from fastervit_mm.ablation.study import Case, cases, run_all, run_case
 from fastervit_mm.ablation.table import main_table, mean_and_spread, pooling_table
 from fastervit_mm.ablation.training import QUICK, Schedule, batches, evaluate, told_rightly
 from fastervit_mm.errors import ArgumentError, FileError
+from fastervit_mm.network.windows import carrier_positions
 from tests.helpers import ROOT
 
 spec = importlib.util.spec_from_file_location('ablation', ROOT / 'tools' / 'ablation.py')
@@ -137,6 +138,21 @@ def test_the_tables_have_mean_and_standard_deviation():
     (row,) = pooling_table(results, ['w7', 'w7_c2_stretched']).splitlines()[2:]
     # far: aligned is the other rule, stretched its own; then ordinary
     assert row.endswith('| stretched | 40.0 | 80.0 | 25.0 | 50.0 |')
+
+
+def test_pooling_is_compared_where_the_rules_differ():
+    def pooled(network, pooling):
+        sides = [n * network.window for n in range(1, 13)]
+        found = [carrier_positions(s, network.window, network.ct_size, pooling) for s in sides]
+        return [(starts.tolist(), kernel) for starts, kernel in found]
+
+    titles = [row.split(' | ')[0][2:] for row in pooling_table([], list(NETWORKS)).splitlines()[2:]]
+    assert titles == [
+        network.title
+        for network in NETWORKS.values()
+        if network.ct_size and pooled(network, 'aligned') != pooled(network, 'stretched')
+    ]
+    assert NETWORKS['w7_c2'].title in titles and NETWORKS['w14_c2'].title not in titles
 
 
 def test_cost_is_measured_of_each_network():
