@@ -18,7 +18,6 @@ from ..registry import MODELS
 from ..variants import is_whole
 from ..weights.swin import load_swin
 
-
 # of Swin's arguments those that hierarchical attention has no setting for, and what they may be
 ONLY: dict[str, tuple[Any, ...]] = dict(
     qkv_bias=(True,),

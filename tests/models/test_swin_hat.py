@@ -118,8 +118,14 @@ def test_its_layers_are_fused():
         ),
         (dict(qkv_bias=False), 'qkv_bias is False; hierarchical attention has no such setting'),
         (dict(attn_drop_rate=0.1), 'attn_drop_rate is 0.1; hierarchical attention has no such'),
-        (dict(act_cfg=dict(type='ReLU')), "act_cfg is {'type': 'ReLU'}; hierarchical attention has"),
-        (dict(norm_cfg=dict(type='BN')), "norm_cfg is {'type': 'BN'}; hierarchical attention has no"),
+        (
+            dict(act_cfg=dict(type='ReLU')),
+            "act_cfg is {'type': 'ReLU'}; hierarchical attention has",
+        ),
+        (
+            dict(norm_cfg=dict(type='BN')),
+            "norm_cfg is {'type': 'BN'}; hierarchical attention has no",
+        ),
         (dict(norm_cfg=None), 'norm_cfg is None; hierarchical attention has no such setting'),
         (
             dict(pretrained='swin.pth'),
@@ -149,7 +155,8 @@ def test_settings_of_swins_that_change_nothing_are_taken():
         pretrained=None,
     )
     model = MODELS.build(ConfigDict(same))
-    assert [isinstance(stage, SwinHATStage) for stage in model.stages] == [False, True, False, False]
+    replaced = [isinstance(stage, SwinHATStage) for stage in model.stages]
+    assert replaced == [False, True, False, False]
 
 
 # -- weights ------------------------------------------------------------------------------------
