@@ -59,6 +59,12 @@ class Variant:
         return tuple(self.dim * 2**i for i in range(NUM_STAGES))
 
     @property
+    def stage_types(self) -> tuple[str, ...]:
+        """Of the four stages, each one of `STAGE_TYPES`."""
+        kinds = zip(self.conv, self.hat, strict=True)
+        return tuple('conv' if conv else 'hat' if hat else 'window' for conv, hat in kinds)
+
+    @property
     def carriers(self) -> tuple[int | None, ...]:
         """Per stage, the side of a window's square of carrier tokens; None: it has none."""
         sides = per_stage('ct_size', self.ct_size)
@@ -276,12 +282,16 @@ def _stage_kinds(stage_types: Sequence[str]) -> dict[str, tuple[bool, ...]]:
     Raises:
         ArgumentError: not four of `STAGE_TYPES`.
     """
-    types = per_stage('stage_types', stage_types)
+    several = isinstance(stage_types, Sequence) and not isinstance(stage_types, str)
+    types = tuple(stage_types) if several else ()
+    allowed = ', '.join(map(repr, STAGE_TYPES))
     for value in types:
         if value not in STAGE_TYPES:
-            raise ArgumentError(
-                f'stage_types has {value!r}; allowed: {", ".join(map(repr, STAGE_TYPES))}'
-            )
+            raise ArgumentError(f'stage_types has {value!r}; allowed: {allowed}')
+    if len(types) != NUM_STAGES:
+        raise ArgumentError(
+            f'stage_types is {stage_types!r}; give {NUM_STAGES} values, one per stage, out of {allowed}'
+        )
     return dict(conv=tuple(t == 'conv' for t in types), hat=tuple(t == 'hat' for t in types))
 
 

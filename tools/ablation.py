@@ -23,6 +23,7 @@ from fastervit_mm.ablation.study import SEEDS, cases, measure_cost, run_all
 from fastervit_mm.ablation.table import draw_plot, main_table, pooling_table
 from fastervit_mm.ablation.training import QUICK, Schedule
 from fastervit_mm.benchmark.results import machine
+from fastervit_mm.config.argument_types import positive_int
 from fastervit_mm.errors import FileError, check_folder, exit_on_user_error
 from fastervit_mm.weights.whole_writing import write_whole
 
@@ -84,12 +85,16 @@ def write_page(folder: Path, page: Path = PAGE) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--work-dir', type=Path, help='default: work_dirs/ablation')
-    parser.add_argument('--jobs', type=int, default=2, help='trainings at once (default: 2)')
+    parser.add_argument(
+        '--jobs', type=positive_int, default=2, help='trainings at once (default: 2)'
+    )
     parser.add_argument('--quick', action='store_true', help='a trial of a few seconds')
     parser.add_argument(
         '--page', action='store_true', help='write the result into docs/ablations.md'
     )
     args = parser.parse_args()
+    if args.quick and args.page:
+        parser.error('--page takes the whole study; the numbers of --quick mean nothing')
     name = 'ablation_quick' if args.quick else 'ablation'
     folder = args.work_dir or ROOT / 'work_dirs' / name
     if args.page:

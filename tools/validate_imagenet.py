@@ -8,7 +8,9 @@ tables, and adds it to --out. A network fine-tuned with other windows needs them
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -25,8 +27,8 @@ from fastervit_mm.classification.imagenet import (
     measure,
     result_row,
 )
-from fastervit_mm.classification.published import PUBLISHED
-from fastervit_mm.config.argument_types import positive_int
+from fastervit_mm.classification.published import CROP_PCT_OF_RELATIVES, PUBLISHED
+from fastervit_mm.config.argument_types import key_value, positive_int
 from fastervit_mm.config.reading import add_trust_option, check_checkpoint
 from fastervit_mm.errors import ArgumentError, exit_on_user_error
 from fastervit_mm.weights.entrances import guarded_loading
@@ -42,6 +44,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--model-kwargs',
         nargs='*',
+        type=key_value,
         default={},
         action=ParseKwargs,
         help="KEY=VALUE, as timm's tools",
@@ -56,6 +59,21 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', type=Path, help='CSV file that the row is added to')
     add_trust_option(parser)
     return parser.parse_args()
+
+
+def published_line(name: str, variant: str, settings: Mapping[str, Any]) -> str:
+    """The published accuracy, and the size and crop that it was measured with.
+
+    Args:
+        name: of `PUBLISHED`.
+        variant: of ImageNet.
+        settings: timm's of the network's weights.
+    """
+    top1 = PUBLISHED[name].top1.get(variant)
+    if top1 is None:
+        return 'published top-1: none on these images'
+    crop = settings['crop_pct'] if variant == '1k' else CROP_PCT_OF_RELATIVES
+    return f'published top-1, {settings["input_size"][-1]} px, crop {crop}: {top1}'
 
 
 def main() -> None:
@@ -91,9 +109,7 @@ def main() -> None:
     print(', '.join(f'{key} {value}' for key, value in row.items()))
     print(f'{accuracy.images} images of ImageNet-{args.variant.upper()} in {folder}')
     if args.checkpoint is None and args.model in PUBLISHED:
-        published = PUBLISHED[args.model].top1.get(args.variant)
-        default = model.pretrained_cfg['input_size'][-1]
-        print(f'published top-1, {default} px: {published or "none on these images"}')
+        print(published_line(args.model, args.variant, model.pretrained_cfg))
     if args.out is not None:
         add_row(args.out, row)
 

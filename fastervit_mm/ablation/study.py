@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ import torch
 
 from ..errors import ArgumentError, reading
 from ..weights.whole_writing import write_whole
-from .networks import NETWORKS, Segmentor, multiply_adds, parameters
+from .networks import NETWORKS, Network, Segmentor, multiply_adds, parameters
 from .scenes import SPLITS, TASKS, TRAINED_SIDE, read_or_draw
 from .training import Schedule, evaluate, train
 
@@ -112,18 +113,32 @@ def kept_result(case: Case, schedule: Schedule, folder: Path) -> dict[str, Any] 
         folder: of the study.
 
     Raises:
-        UserError: the file cannot be read, or is of another schedule.
+        UserError: the file cannot be read, or is of another schedule or another network.
     """
     path = result_file(folder, case)
     if not path.is_file():
         return None
     with reading(path, 'remove it: that training is done again'):
         result = json.loads(path.read_text())
+        if not isinstance(result, dict) or not {'schedule', 'parameters'} <= result.keys():
+            raise ValueError('it is no result of a training')
     if result['schedule'] != schedule._asdict():
         raise ArgumentError(
             f'{path} is of another schedule, {result["schedule"]}; name another folder, or remove it'
         )
+    count = _parameters(NETWORKS[case.network], len(TASKS[case.task]))
+    if result['parameters'] != count:
+        raise ArgumentError(
+            f'{path} is of another network, of {result["parameters"]} parameters where {case.network} '
+            f'has {count}; name another folder, or remove it'
+        )
     return result
+
+
+@cache
+def _parameters(network: Network, classes: int) -> int:
+    """How many a network of so many classes has."""
+    return parameters(Segmentor(network, classes))
 
 
 def draw_all(wanted: Sequence[Case], schedule: Schedule, folder: Path) -> None:

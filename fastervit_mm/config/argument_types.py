@@ -12,6 +12,13 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def key_value(text: str) -> str:
+    """KEY=VALUE as it is, for `timm.utils.ParseKwargs`, which takes it apart."""
+    if '=' not in text or not text.split('=')[0].isidentifier():
+        raise argparse.ArgumentTypeError(f'{text} is not KEY=VALUE')
+    return text
+
+
 def share(text: str) -> float:
     """A number from 0 to 1."""
     try:

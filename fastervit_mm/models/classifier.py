@@ -11,10 +11,14 @@ from timm.layers import SelectAdaptivePool2d
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
+from ..errors import ArgumentError
 from ..network.backbone import build_stages, init_layers
-from ..network.checks import check_images
+from ..network.checks import check_choice, check_images
 from ..network.convolution import PatchEmbed
-from ..variants import NUM_STAGES, resolve_variant
+from ..network.windows import CARRIER_POOLINGS
+from ..variants import NUM_STAGES, is_whole, resolve_variant
+
+POOLS = ('avg', 'max', 'avgmax', 'fast', 'fastavg', 'fastmax', 'fastavgmax', '')  # of timm
 
 
 class FasterViTClassifier(nn.Module):
@@ -27,8 +31,9 @@ class FasterViTClassifier(nn.Module):
         arch: as in `fastervit_mm.FasterViT`. Default 'fastervit_0'.
         in_chans: channels of the image. Default 3.
         num_classes: outputs; 0: no head, pooled features come out. Default 1000.
-        global_pool: 'avg', another of timm's (max, avgmax, catavgmax is not allowed), or '': maps
-            stay maps, for ``num_classes`` 0. Default 'avg'.
+        global_pool: 'avg', another of timm's that keeps the number of channels ('max', 'avgmax', and
+            these with 'fast' before them), or '': maps stay maps, for ``num_classes`` 0 alone.
+            Default 'avg'.
         drop_rate: dropout before the head. Default 0.
         drop_path_rate: rate of the last block, rising linearly from 0. Default None: the variant's.
         window_size: side of a window in tokens, one value or four. Default None: the variant's.
@@ -62,6 +67,10 @@ class FasterViTClassifier(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        check_choice('carrier_pooling', carrier_pooling, CARRIER_POOLINGS)
+        if not is_whole(in_chans) or in_chans < 1:
+            raise ArgumentError(f'in_chans is {in_chans!r}; it must be a number of at least 1')
+        _check_head(num_classes, global_pool)
         variant = resolve_variant(
             arch, window_size=window_size, ct_size=ct_size, drop_path_rate=drop_path_rate
         )
@@ -198,7 +207,11 @@ class FasterViTClassifier(nn.Module):
         Args:
             num_classes: outputs; 0: no head.
             global_pool: as in the constructor. Default None: it stays.
+
+        Raises:
+            ValueError: an argument that is not allowed; the network is as it was.
         """
+        _check_head(num_classes, self.global_pool.pool_type if global_pool is None else global_pool)
         if global_pool is not None:
             self.global_pool = _pool(global_pool)
             self.global_pool.train(self.training)
@@ -232,7 +245,19 @@ class FasterViTClassifier(nn.Module):
         return set()
 
 
-def _pool(global_pool: str) -> nn.Module:
+def _check_head(num_classes: Any, global_pool: Any) -> None:
+    """Raise an ArgumentError for a number of classes or a pooling that no head can have."""
+    if not is_whole(num_classes) or num_classes < 0:
+        raise ArgumentError(f'num_classes is {num_classes!r}; it must be a number of at least 0')
+    check_choice('global_pool', global_pool, POOLS)
+    if num_classes and not global_pool:
+        raise ArgumentError(
+            f"global_pool is '' with {num_classes} classes; a head takes pooled features: give "
+            "global_pool='avg', or num_classes=0 for the map"
+        )
+
+
+def _pool(global_pool: str) -> SelectAdaptivePool2d:
     """Pooling to (B, C); '' keeps maps as they are."""
     return SelectAdaptivePool2d(pool_type=global_pool, flatten=bool(global_pool))
 

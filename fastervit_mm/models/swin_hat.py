@@ -18,6 +18,16 @@ from ..registry import MODELS
 from ..variants import is_whole
 from ..weights.swin import load_swin
 
+# of Swin's arguments those that hierarchical attention has no setting for, and what they may be
+ONLY: dict[str, tuple[Any, ...]] = dict(
+    qkv_bias=(True,),
+    qk_scale=(None,),
+    drop_rate=(0,),
+    attn_drop_rate=(0,),
+    act_cfg=(dict(type='GELU'),),
+    norm_cfg=(dict(type='LN'), dict(type='LN', requires_grad=True)),  # the same, as mmseg writes it
+)
+
 
 class SwinHATStage(HierarchicalAttention):
     """A stage of Swin's, its blocks replaced by `HierarchicalAttention` of the same sizes.
@@ -53,6 +63,18 @@ class SwinHATStage(HierarchicalAttention):
         return *self.downsample(x, hw_shape), x, hw_shape
 
 
+def _check_stages(stages: Any, count: int) -> tuple[int, ...]:
+    """``hat_stages`` as a tuple; an ArgumentError unless they are different stages out of ``count``."""
+    several = isinstance(stages, Sequence) and not isinstance(stages, str)
+    found = tuple(stages) if several else (None,)
+    if not all(is_whole(i) and 0 <= i < count for i in found) or len(set(found)) < len(found):
+        raise ArgumentError(
+            f'hat_stages is {found if several else repr(stages)}; give stages out of 0 to {count - 1}, '
+            'each once, such as (0, 1)'
+        )
+    return found
+
+
 @MODELS.register_module()
 class SwinHAT(SwinTransformer):
     """Swin with hierarchical attention in place of the shifted windows of some stages.
@@ -67,7 +89,8 @@ class SwinHAT(SwinTransformer):
             ``hat_stages``. Default 2.
         layer_scale: as of `HierarchicalAttention`. Default None.
         do_propagation: as of `HierarchicalAttention`. Default False.
-        **swin: arguments of mmdet's `SwinTransformer`. ``init_cfg=dict(type='Pretrained',
+        **swin: arguments of mmdet's `SwinTransformer`; the rate of drop path is Swin's, but replaced
+            stages drop a branch per window, not per image. ``init_cfg=dict(type='Pretrained',
             checkpoint=PATH_OR_URL)`` loads Swin's weights, the authors' files and mmdet's alike
             (``convert_weights`` is not asked): all of the stages that stay; of those replaced, norms,
             query-key-value, projection and MLP of a window. What else became of the file's entries
@@ -88,16 +111,19 @@ class SwinHAT(SwinTransformer):
         do_propagation: bool = False,
         **swin: Any,
     ) -> None:
-        for name, only in dict(qkv_bias=True, qk_scale=None, drop_rate=0, attn_drop_rate=0).items():
-            if swin.get(name, only) != only:
+        for name, allowed in ONLY.items():
+            if name in swin and swin[name] not in allowed:
                 raise ArgumentError(
                     f'{name} is {swin[name]!r}; hierarchical attention has no such setting, so it '
-                    f'must be {only}'
+                    f'must be {allowed[0]}'
                 )
+        if swin.get('pretrained') is not None:
+            raise ArgumentError(
+                f'pretrained is {swin["pretrained"]!r}; it is not read: give '
+                "init_cfg=dict(type='Pretrained', checkpoint=PATH_OR_URL)"
+            )
         super().__init__(**swin)
-        stages, count = tuple(hat_stages), len(self.stages)
-        if not all(is_whole(i) and 0 <= i < count for i in stages):
-            raise ArgumentError(f'hat_stages is {stages}; give stages out of 0 to {count - 1}')
+        stages = _check_stages(hat_stages, len(self.stages))
         sizes = tuple(ct_size) if isinstance(ct_size, Sequence) else (ct_size,) * len(stages)
         if len(sizes) != len(stages):
             raise ArgumentError(

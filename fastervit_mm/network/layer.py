@@ -26,13 +26,17 @@ def _is_number(value: Any) -> bool:
     return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
 
 
-def _check_counts(dim: Any, depth: Any, num_heads: Any, window_size: Any, ct_size: Any) -> None:
-    """Raise an ArgumentError for counts that no layer can have."""
-    counts = dict(dim=dim, depth=depth, num_heads=num_heads, window_size=window_size)
-    counts |= {} if ct_size is None else dict(ct_size=ct_size)
+def _check_whole(**counts: Any) -> None:
+    """Raise an ArgumentError unless all are whole numbers of at least 1."""
     for name, value in counts.items():
         if not is_whole(value) or value < 1:
             raise ArgumentError(f'{name} is {value!r}; it takes a whole number of at least 1')
+
+
+def _check_counts(dim: Any, depth: Any, num_heads: Any, window_size: Any, ct_size: Any) -> None:
+    """Raise an ArgumentError for counts that no layer can have."""
+    counts = dict(dim=dim, depth=depth, num_heads=num_heads, window_size=window_size)
+    _check_whole(**counts, **({} if ct_size is None else dict(ct_size=ct_size)))
     if dim % num_heads:
         raise ArgumentError(
             f'num_heads is {num_heads}; it must divide dim, the {dim} channels of the map'
@@ -171,7 +175,11 @@ class HierarchicalAttention(WindowStage):
         Args:
             height: of the map, px.
             width: of the map, px.
+
+        Raises:
+            ValueError: not whole numbers of at least 1.
         """
+        _check_whole(height=height, width=width)
         dim, side, heads = self.dim, self.window, self.num_heads
         rows, columns = windows_along(height, side), windows_along(width, side)
         windows, pixels = rows * columns, side * side

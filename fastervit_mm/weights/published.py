@@ -184,7 +184,11 @@ def load_entries(model: nn.Module, entries: Mapping[str, Tensor], source: str) -
     def misfit() -> str:
         like = recognise_variant({name: value.shape for name, value in entries.items()})
         looks = f'it looks like {" or ".join(like)}' if like else 'it fits no published variant'
-        return f'arch={model.arch!r}; {looks}'
+        variant: Any = model.variant
+        own = VARIANTS.get(model.arch) if isinstance(model.arch, str) else None
+        differs = own is not None and variant.stage_types != own.stage_types
+        types = f' with stage_types={variant.stage_types!r}' if differs else ''
+        return f'arch={model.arch!r}{types}; {looks}'
 
     load_accounted(
         model,

@@ -14,7 +14,8 @@ from fastervit_mm.ablation.study import Case, cases, run_all, run_case
 from fastervit_mm.ablation.table import main_table, mean_and_spread, pooling_table
 from fastervit_mm.ablation.training import QUICK, Schedule, batches, evaluate, told_rightly
 from fastervit_mm.errors import ArgumentError, FileError
-from tests.helpers import ROOT
+from fastervit_mm.network.windows import carrier_positions
+from tests.helpers import ROOT, call_tool
 
 spec = importlib.util.spec_from_file_location('ablation', ROOT / 'tools' / 'ablation.py')
 tool = importlib.util.module_from_spec(spec)
@@ -51,6 +52,27 @@ def test_the_study_trains_keeps_and_resumes(tmp_path, monkeypatch, capsys):
         run_all(list(cases(('w7',), (0,))), Schedule(), tmp_path)
 
 
+@pytest.mark.parametrize('name', ['w7', 'w7_c2'])
+def test_a_kept_training_is_of_the_network_as_it_is_now(name, tmp_path, monkeypatch):
+    case, schedule = Case(name, 'far', 0), Schedule()
+    path = study.result_file(tmp_path, case)
+    path.parent.mkdir()
+    count = dict(w7=71667, w7_c2=138355)[name]
+    kept = dict(case=case._asdict(), schedule=schedule._asdict(), parameters=count)
+    path.write_text(json.dumps(kept))
+    assert study.kept_result(case, schedule, tmp_path) == kept
+    monkeypatch.setitem(NETWORKS, name, NETWORKS[name]._replace(blocks=3))
+    with pytest.raises(
+        ArgumentError, match=rf'{name}_far_0.json is of another network, of {count} '
+    ):
+        study.kept_result(case, schedule, tmp_path)
+    path.write_text('[]')
+    with pytest.raises(
+        FileError, match='cannot be read .*; remove it: that training is done again'
+    ):
+        study.kept_result(case, schedule, tmp_path)
+
+
 def test_the_page_gets_tables_and_plot(tmp_path):
     page = tmp_path / 'docs' / 'page.md'
     page.parent.mkdir()
@@ -65,6 +87,20 @@ def test_the_page_gets_tables_and_plot(tmp_path):
     assert '| new |' in text and 'old' not in text
     assert (page.parent / 'ablations.png').read_bytes() == b'plot'
     assert tool.PAGE.read_text().count(tool.BEGIN) == tool.PAGE.read_text().count(tool.END) == 1
+
+
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (('--quick', '--page'), 'error: --page takes the whole study; the numbers of --quick mean'),
+        (('--jobs', '-1'), 'error: argument --jobs: -1 is not a number of at least 1'),
+    ],
+)
+def test_options_that_are_not_allowed(options, words):
+    before = tool.PAGE.read_text()
+    output = call_tool('ablation.py', *options, expect=2)
+    assert words in output and 'Traceback' not in output
+    assert tool.PAGE.read_text() == before
 
 
 def test_batches_turn_labels_with_their_images():
@@ -137,6 +173,21 @@ def test_the_tables_have_mean_and_standard_deviation():
     (row,) = pooling_table(results, ['w7', 'w7_c2_stretched']).splitlines()[2:]
     # far: aligned is the other rule, stretched its own; then ordinary
     assert row.endswith('| stretched | 40.0 | 80.0 | 25.0 | 50.0 |')
+
+
+def test_pooling_is_compared_where_the_rules_differ():
+    def pooled(network, pooling):
+        sides = [n * network.window for n in range(1, 13)]
+        found = [carrier_positions(s, network.window, network.ct_size, pooling) for s in sides]
+        return [(starts.tolist(), kernel) for starts, kernel in found]
+
+    titles = [row.split(' | ')[0][2:] for row in pooling_table([], list(NETWORKS)).splitlines()[2:]]
+    assert titles == [
+        network.title
+        for network in NETWORKS.values()
+        if network.ct_size and pooled(network, 'aligned') != pooled(network, 'stretched')
+    ]
+    assert NETWORKS['w7_c2'].title in titles and NETWORKS['w14_c2'].title not in titles
 
 
 def test_cost_is_measured_of_each_network():

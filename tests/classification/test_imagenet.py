@@ -1,6 +1,7 @@
 """tools/validate_imagenet.py on generated folders in the layouts of ImageNet, -A, -R and -V2."""
 
 import csv
+import runpy
 from shutil import copy
 
 import numpy as np
@@ -20,7 +21,7 @@ from fastervit_mm.classification.imagenet import (
 )
 from fastervit_mm.errors import ArgumentError, FileError
 from fastervit_mm.models.classifier import FasterViTClassifier
-from tests.helpers import call_tool
+from tests.helpers import ROOT, call_tool
 
 WNIDS = read_synsets(SYNSETS)
 
@@ -136,7 +137,30 @@ def test_other_windows_and_the_published_figure(checkpoint, tmp_path, monkeypatc
     (tmp_path / 'hub/checkpoints').mkdir(parents=True)
     copy(checkpoint, tmp_path / 'hub/checkpoints/fastervit_0_224_1k.pth.tar')
     output = call_tool('validate_imagenet.py', data, *quick)
-    assert 'published top-1, 224 px: 82.1' in output and 'top1 100.0' in output
+    assert 'published top-1, 224 px, crop 0.875: 82.1' in output and 'top1 100.0' in output
+
+
+@pytest.mark.parametrize(
+    'name, variant, line',
+    [
+        ('fastervit_4', '1k', 'published top-1, 224 px, crop 1.0: 85.4'),
+        ('fastervit_4', 'a', 'published top-1, 224 px, crop 0.875: 49.0'),
+        ('fastervit_4_21k_768', '1k', 'published top-1, 768 px, crop 0.93: 87.9'),
+        ('fastervit_1', 'r', 'published top-1: none on these images'),
+    ],
+)
+def test_published_figures_come_with_their_crop(name, variant, line):
+    tool = runpy.run_path(str(ROOT / 'tools' / 'validate_imagenet.py'))
+    settings = timm.get_pretrained_cfg(name).to_dict()
+    assert tool['published_line'](name, variant, settings) == line
+
+
+@pytest.mark.parametrize('text', ['foo', '=3'])
+def test_arguments_of_the_network_are_key_and_value(text):
+    options = ('.', '--model', 'fastervit_0', f'--model-kwargs={text}')
+    output = call_tool('validate_imagenet.py', *options, expect=2)
+    assert f'argument --model-kwargs: {text} is not KEY=VALUE' in output
+    assert 'Traceback' not in output
 
 
 @pytest.mark.parametrize(

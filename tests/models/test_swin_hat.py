@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 from mmdet.models import SwinTransformer
+from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -117,12 +118,45 @@ def test_its_layers_are_fused():
         ),
         (dict(qkv_bias=False), 'qkv_bias is False; hierarchical attention has no such setting'),
         (dict(attn_drop_rate=0.1), 'attn_drop_rate is 0.1; hierarchical attention has no such'),
+        (
+            dict(act_cfg=dict(type='ReLU')),
+            "act_cfg is {'type': 'ReLU'}; hierarchical attention has",
+        ),
+        (
+            dict(norm_cfg=dict(type='BN')),
+            "norm_cfg is {'type': 'BN'}; hierarchical attention has no",
+        ),
+        (dict(norm_cfg=None), 'norm_cfg is None; hierarchical attention has no such setting'),
+        (
+            dict(pretrained='swin.pth'),
+            "pretrained is 'swin.pth'; it is not read: give init_cfg=dict(type='Pretrained', ",
+        ),
+        (dict(hat_stages=(0, 0)), 'hat_stages is (0, 0); give stages out of 0 to 3, each once'),
+        (dict(hat_stages=1), 'hat_stages is 1; give stages out of 0 to 3'),
+        (dict(hat_stages=None), 'hat_stages is None; give stages out of 0 to 3'),
+        (dict(hat_stages='01'), "hat_stages is '01'; give stages out of 0 to 3"),
+        (dict(hat_stages=[[0]]), 'hat_stages is ([0],); give stages out of 0 to 3'),
     ],
 )
 def test_arguments_that_are_not_allowed_are_named_in_one_line(arguments, expected):
     with pytest.raises(ArgumentError) as caught:
         SwinHAT(**{**SMALL, **arguments})
     assert str(caught.value).startswith(expected) and '\n' not in str(caught.value)
+
+
+def test_settings_of_swins_that_change_nothing_are_taken():
+    same = dict(
+        type='fastervit_mm.SwinHAT',
+        **SMALL,
+        hat_stages=[1],
+        act_cfg=dict(type='GELU'),
+        norm_cfg=dict(type='LN', requires_grad=True),
+        drop_rate=0.0,
+        pretrained=None,
+    )
+    model = MODELS.build(ConfigDict(same))
+    replaced = [isinstance(stage, SwinHATStage) for stage in model.stages]
+    assert replaced == [False, True, False, False]
 
 
 # -- weights ------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from timm.models._manipulate import group_parameters
 
 from fastervit_mm import VARIANTS, FasterViT, timm_models
 from fastervit_mm.errors import ArgumentError, FileError
-from fastervit_mm.models.classifier import FasterViTClassifier
+from fastervit_mm.models.classifier import POOLS, FasterViTClassifier
 from tests.helpers import FIXTURES, SMALL, published_tensor
 from tests.stand_in_weights import image
 
@@ -209,6 +209,48 @@ def test_a_new_head_is_where_and_what_the_network_is():
     assert all(module.training is False for module in model.modules())
     assert model.get_classifier() is model.head
     assert model(torch.randn(1, 3, 64, 64, dtype=torch.float64)).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    'arguments, expected',
+    [
+        (
+            dict(global_pool='catavgmax'),
+            "global_pool is 'catavgmax'; allowed: 'avg', 'max', 'avgmax'",
+        ),
+        (dict(global_pool='foo'), "global_pool is 'foo'; allowed: 'avg'"),
+        (
+            dict(global_pool=''),
+            "global_pool is '' with 7 classes; a head takes pooled features: give",
+        ),
+        (dict(global_pool=None), 'global_pool is None; allowed'),
+        (dict(carrier_pooling='x'), "carrier_pooling is 'x'; allowed: 'aligned', 'stretched'"),
+        (dict(in_chans=0), 'in_chans is 0; it must be a number of at least 1'),
+        (dict(in_chans=3.0), 'in_chans is 3.0; it must be'),
+        (dict(num_classes=-1), 'num_classes is -1; it must be a number of at least 0'),
+    ],
+)
+def test_arguments_that_are_not_allowed_are_named_in_one_line(arguments, expected):
+    with pytest.raises(ArgumentError) as caught:
+        small(**arguments)
+    assert str(caught.value).startswith(expected) and '\n' not in str(caught.value)
+
+
+def test_the_head_may_have_any_pooling_that_timm_offers_for_it():
+    model, x = small(), torch.randn(2, 3, 64, 96)
+    for pool in POOLS[:-1]:
+        model.reset_classifier(5, pool)
+        assert model(x).shape == (2, 5)
+        assert small(global_pool=pool)(x).shape == (2, 7)
+    with pytest.raises(ArgumentError, match="^global_pool is '' with 9 classes"):
+        model.reset_classifier(9, '')
+    assert model(x).shape == (2, 5)
+    model.reset_classifier(0, '')
+    assert model(x).shape == (2, 128, 2, 3) == small(num_classes=0, global_pool='')(x).shape
+    with pytest.raises(ArgumentError, match="give global_pool='avg'"):
+        model.reset_classifier(5)
+    model.reset_classifier(5, 'avg')
+    assert model(x).shape == (2, 5)
 
 
 def test_device_and_type_of_the_factory():

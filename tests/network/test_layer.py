@@ -150,6 +150,15 @@ def test_the_stated_cost_is_what_pytorch_counts(options, size):
     assert counter.get_total_flops() == 2 * layer.multiply_adds(*size)
 
 
+@pytest.mark.parametrize(
+    ('size', 'named'),
+    [((0, 5), 'height is 0'), ((5, 7.0), 'width is 7.0'), ((-1, 5), 'height is -1')],
+)
+def test_maps_of_which_nothing_can_be_counted(size, named):
+    with pytest.raises(ArgumentError, match=rf'^{named}; it takes a whole number of at least 1$'):
+        HierarchicalAttention(8, 1, 2).multiply_adds(*size)
+
+
 def test_the_formula_of_the_docstring():
     """For a block of 6x4 windows: all but position tables and the first carrier tokens."""
     layer, larger = (HierarchicalAttention(32, depth, 4, ct_size=3) for depth in (1, 2))

@@ -280,8 +280,12 @@ def test_carriers_carry_what_is_far_away_and_windows_do_not():
             dict(stage_types=('conv', 'conv', 'swin', 'window')),
             "stage_types has 'swin'; allowed: 'conv', 'window', 'hat'",
         ),
-        (dict(stage_types='hat'), "stage_types is 'hat'; give one value or 4, one per stage"),
-        (dict(stage_types=('hat', 'conv')), 'stage_types has 2 values'),
+        (
+            dict(stage_types='hat'),
+            "stage_types is 'hat'; give 4 values, one per stage, out of 'conv'",
+        ),
+        (dict(stage_types=1), 'stage_types is 1; give 4 values, one per stage'),
+        (dict(stage_types=('hat', 'conv')), "stage_types is ('hat', 'conv'); give 4 values"),
         (dict(ct_size=(2, 2)), 'ct_size has 2 values (2, 2); give one value or 4'),
         (dict(ct_size=(2, 2, 2.0, 2)), 'ct_size is (2, 2, 2.0, 2); it takes whole numbers'),
         (

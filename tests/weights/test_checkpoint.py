@@ -107,6 +107,12 @@ def test_the_wrong_variant_is_named(official_keys, tmp_path):
         r'fastervit_2\. Entries \d+ missing: levels.*shape',
     ):
         pretrained(path, arch='fastervit_3')
+    with pytest.raises(
+        ValueError,
+        match=r"does not fit arch='fastervit_2' with stage_types=\('conv', 'conv', 'window', "
+        r"'window'\); it looks like fastervit_2\. Entries ",
+    ):
+        pretrained(path, arch='fastervit_2', stage_types=('conv', 'conv', 'window', 'window'))
 
 
 @pytest.mark.parametrize(
