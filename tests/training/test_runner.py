@@ -170,6 +170,16 @@ def test_runners_and_optimizers_of_the_host_library(scope, tmp_path):
             registry.module_dict.pop('OfTheHost')
 
 
+def test_a_test_asks_for_no_optimizer(tmp_path):
+    """That of the training need not be installed where its checkpoint is tested."""
+    cfg = a_config(runner_type='NotingRunner', work_dir=str(tmp_path))
+    cfg.optim_wrapper.optimizer = dict(type='NoneOfIt', lr=0.1)
+    with registered():
+        assert isinstance(build_runner(cfg, tests=True), NotingRunner)
+        with pytest.raises(ArgumentError, match='NoneOfIt is not in the optimizer registry'):
+            build_runner(cfg)
+
+
 class Toy(BaseModule):
     """A model that keeps its arguments."""
 
