@@ -23,7 +23,11 @@ ARRAYS = {
 
 
 def fault_of_entry(
-    entry: Any, sizes: Mapping[Any, tuple[int, int]], categories: Container[Any], has_masks: bool
+    entry: Any,
+    sizes: Mapping[Any, tuple[int, int]],
+    categories: Container[Any],
+    has_masks: bool,
+    needs_box: bool = True,
 ) -> str | None:
     """Why an entry cannot be evaluated, and what is allowed; None: it can.
 
@@ -32,8 +36,16 @@ def fault_of_entry(
         sizes: height and width of each image of the test data by its id, px.
         categories: ids of the classes.
         has_masks: entries have masks.
+        needs_box: a mask alone is not enough. Default True.
     """
     keys = ['image_id', 'category_id', 'bbox', 'score', *(['segmentation'] if has_masks else [])]
+    if isinstance(entry, dict) and {*keys} - entry.keys() == {'bbox'} and has_masks:
+        if needs_box:
+            return (
+                f'this config evaluates boxes, and {shown(entry)} has no bbox; test_evaluator.metric='
+                'segm evaluates masks alone'
+            )
+        entry = dict(entry, bbox=[0, 0, 0, 0])  # COCO takes that of the mask
     if not isinstance(entry, dict) or not all(key in entry for key in keys):
         return f'{shown(entry)} is no object with {", ".join(keys)}'
     image, category, box, score = (entry[key] for key in keys[:4])

@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from ..config.data_sets import nested_dicts
 from ..data.text import shown
 from ..errors import FileError
 from ..weights.whole_writing import write_whole
@@ -108,10 +109,11 @@ def _by_image(cfg: Config, path: Path, entries: list[Any]) -> list[dict[str, Any
     _, sizes = _test_images(cfg)
     truth = Truth(cfg)
     masked = any(isinstance(entry, dict) and 'segmentation' in entry for entry in entries)
+    with_boxes = _evaluates_boxes(cfg)
     index = {category: i for i, category in enumerate(truth.category_ids)}
     found: dict[Any, list[dict[str, Any]]] = {}
     for number, entry in enumerate(entries, start=1):
-        fault = fault_of_entry(entry, sizes, index, masked)
+        fault = fault_of_entry(entry, sizes, index, masked, with_boxes)
         if fault is not None:
             raise _no_detections(path, f'entry {number} of {len(entries)}: {fault}')
         found.setdefault(entry['image_id'], []).append(entry)
@@ -125,11 +127,21 @@ def _by_image(cfg: Config, path: Path, entries: list[Any]) -> list[dict[str, Any
     ]
 
 
+def _evaluates_boxes(cfg: Config) -> bool:
+    """Whether a metric of the tests asks for more than masks; those of COCO ask for boxes first."""
+    evaluators = [node for node in nested_dicts(cfg.get('test_evaluator')) if 'type' in node]
+    asked = [evaluator.get('metric', 'bbox') for evaluator in evaluators]
+    return not asked or any(metric not in ('segm', ['segm'], ('segm',)) for metric in asked)
+
+
 def _instances(
     entries: Sequence[dict[str, Any]], index: dict[int, int], masked: bool
 ) -> dict[str, Any]:
     """Boxes (x0, y0, x1, y1), labels, scores and encoded masks of one image."""
-    boxes = np.array([entry['bbox'] for entry in entries], float).reshape(-1, 4)
+    from pycocotools.mask import toBbox
+
+    found = [e['bbox'] if 'bbox' in e else toBbox(e['segmentation']) for e in entries]
+    boxes = np.array(found, float).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     instances: dict[str, Any] = dict(
         bboxes=torch.from_numpy(boxes),

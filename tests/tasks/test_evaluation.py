@@ -308,6 +308,29 @@ def test_masks_of_some_objects_alone(kept, tmp_path):
         read_detections(cfg, tmp_path / 'kept.json')
 
 
+def test_masks_without_boxes(kept, tmp_path, capsys):
+    """COCO's format does not ask for those of masks, but evaluating boxes does."""
+    cfg, _ = kept
+    counts = encode(np.pad(np.asfortranarray(BLOCK), [(2, 59), (4, 55)]))['counts'].decode()
+    entry = dict(
+        image_id=1, category_id=1, score=1, segmentation=dict(size=[64, 64], counts=counts)
+    )
+    path = tmp_path / 'kept.json'
+    path.write_text(json.dumps([entry]))
+    with pytest.raises(
+        FileError, match=r'entry 1 of 1: this config evaluates boxes, and {.*no bbox'
+    ):
+        read_detections(cfg, path)
+    for metric in ('segm', ['segm']):
+        cfg.test_evaluator.metric = metric
+        (boxes,) = [
+            b for p in read_detections(cfg, path) if len(b := p['pred_instances']['bboxes'])
+        ]
+        assert boxes.tolist() == [[4, 2, 9, 5]]
+    task_of(cfg).evaluate_file(cfg, str(path))
+    assert 'coco/segm_mAP: ' in capsys.readouterr().out
+
+
 def test_what_cannot_be_evaluated_is_an_error(kept):
     cfg, path = kept
     with pytest.raises(FileError, match='^--eval-only none.pkl does not exist; --out writes it$'):
