@@ -8,6 +8,7 @@ published files are pickles that hold more than tensors.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -33,6 +34,8 @@ from .weights.safe_loading import load_file
 # side of the training images, px, and the share of the image that evaluation crops; the published ones
 TRAINED_AT = {'fastervit_4_21k_384': 384, 'fastervit_4_21k_512': 512, 'fastervit_4_21k_768': 768}
 CROP_PCT = {'fastervit_0': 0.875, 'fastervit_4_21k_224': 0.95, 'fastervit_4_21k_768': 0.93}
+
+FOLDER_WEIGHTS = ('model.safetensors', 'pytorch_model.bin')  # as timm names them, its choice first
 
 
 def _default_cfg(name: str) -> dict[str, Any]:
@@ -73,17 +76,32 @@ def checkpoint_filter_fn(state_dict: Mapping[str, Any], model: nn.Module) -> dic
     return {name: value for name, value in entries.items() if not is_stored_twice(name)}
 
 
+def _file_of(folder: Path) -> Path:
+    """The weights in a folder of timm's ``save_for_hf``."""
+    for name in FOLDER_WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    raise FileError(f'{folder} holds no weights; looked for {", ".join(FOLDER_WEIGHTS)}')
+
+
 def _with_weights(overlay: Any, name: str) -> dict[str, Any]:
     """Timm's ``pretrained_cfg_overlay`` with the weights themselves, which our loader has read.
 
     Args:
-        overlay: of the caller; its ``file`` or ``url`` takes the place of the published file.
+        overlay: of the caller; its ``file`` or ``url`` takes the place of the published file. A
+            folder is one of timm's ``save_for_hf``.
         name: of the network.
+
+    Raises:
+        FileError: the weights cannot be read.
     """
     stated = dict(overlay or {})
+    file = stated.get('file')
+    if file and Path(file).is_dir():
+        return stated | dict(state_dict=load_file(_file_of(Path(file))), source='')
     if stated.get('state_dict') or stated.get('hf_hub_id'):
         return stated
-    source = stated.get('file') or stated.get('url') or WEIGHTS_URL + VARIANTS[name].weights
+    source = file or stated.get('url') or WEIGHTS_URL + VARIANTS[name].weights
     return stated | dict(state_dict=load_file(fetch(str(source))))
 
 

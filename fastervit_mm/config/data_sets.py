@@ -196,9 +196,8 @@ def dataset_classes(dataset: dict) -> tuple[str, ...] | None:
     if isinstance(classes, str):  # a file that lists them
         classes = list_from_file(classes)
     if classes is None:
-        with DATASETS.switch_scope_and_registry(None) as registry:
-            kind = registered(registry, dataset['type'])
-            classes = getattr(kind, 'METAINFO', {}).get('classes')
+        kind = registered(DATASETS, dataset['type'])
+        classes = getattr(kind, 'METAINFO', {}).get('classes')
     return None if classes is None else tuple(classes)
 
 

@@ -90,17 +90,19 @@ def _what_is_not_built(error: Exception) -> str | None:
     return f'{kind}{type(error).__name__}: {text or "no message":.300} ({Path(file).name}, line {line})'
 
 
-def registered(registry: Registry, name: str) -> Any:
-    """What a config calls ``name``.
+def registered(registry: Registry, name: str, scope: str | None = None) -> Any:
+    """What a config calls ``name``, in the registry of its host library or in mmengine's.
 
     Args:
-        registry: of mmengine, or below it.
+        registry: of mmengine.
         name: a ``type`` of a config.
+        scope: ``default_scope`` of the config. Default None: the current one.
 
     Raises:
         ArgumentError: there is nothing of this name.
     """
-    found = registry.get(name)
+    with registry.switch_scope_and_registry(scope) as of_scope:
+        found = of_scope.get(name)
     if found is None:
         raise ArgumentError(
             f'the config cannot be built: {name} is not in the {registry.name} registry; check the name, '

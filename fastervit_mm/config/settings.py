@@ -40,7 +40,7 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     'resume': ((bool,), 'True or False'),
 }
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-LEVELS = ('DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL')
+LEVELS = ('DEBUG', 'INFO', 'WARNING', 'WARN', 'ERROR', 'CRITICAL', 'FATAL', 'NOTSET')  # Python's
 # setting of a loader, of training, of its steps or of random numbers -> least number
 LEAST = {
     **dict.fromkeys(('batch_size', 'val_interval', 'accumulative_counts'), 1),

@@ -19,7 +19,8 @@ from ..pictures import draw_objects
 from ..report.results import ImageResult, Results
 from .detection_data import DetectionData
 from .detection_results import detection_images, detection_results
-from .kept_detections import PICKLES, read_detections
+from .kept_detections import read_detections
+from .pickled_detections import PICKLES
 from .prepared_data import check_can_be_written
 from .random_truth import random_objects
 

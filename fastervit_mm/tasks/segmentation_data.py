@@ -91,8 +91,7 @@ def reduces_zero(dataset: dict[str, Any]) -> bool:
     """Whether label 0 means "unlabelled" to a data set, by its config or its class."""
     if 'reduce_zero_label' in dataset:
         return bool(dataset['reduce_zero_label'])
-    with DATASETS.switch_scope_and_registry(None) as registry:
-        options = inspect.signature(registered(registry, dataset['type'])).parameters
+    options = inspect.signature(registered(DATASETS, dataset['type'])).parameters
     return 'reduce_zero_label' in options and options['reduce_zero_label'].default is True
 
 

@@ -171,8 +171,8 @@ def build_runner(cfg: Config, *, resume: str | None = None, tests: bool = False)
     choose_precision(cfg)
     fit_to_device(cfg)
     fit_strategy(cfg)
-    runner_type: Any = cfg.get('runner_type')
-    kind: Any = Runner if runner_type is None else registered(RUNNERS, runner_type)
+    runner_type, scope = cfg.get('runner_type'), cfg.get('default_scope')
+    kind: Any = Runner if runner_type is None else registered(RUNNERS, runner_type, scope)
     if tests or resume is not None:
         kind = type(kind.__name__, (_LeavesConfig if tests else _NotesConfig, kind), {})
     with writing(f'--work-dir {cfg.work_dir}'):
@@ -180,8 +180,8 @@ def build_runner(cfg: Config, *, resume: str | None = None, tests: bool = False)
     with building():
         runner = kind.from_cfg(cfg)
     optimizer: Any = (cfg.get('optim_wrapper') or {}).get('optimizer') or {}
-    if isinstance(optimizer.get('type'), str):  # mmengine does not look whether it is there
-        registered(OPTIMIZERS, optimizer.type)
+    if not tests and isinstance(optimizer.get('type'), str):  # mmengine does not look for it yet
+        registered(OPTIMIZERS, optimizer.type, scope)
     if tests:
         leave_training_out(runner)
         runner.register_hook(TestedClassesHook(), 'VERY_HIGH')

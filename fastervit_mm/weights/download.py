@@ -56,13 +56,16 @@ def fetch(checkpoint: str) -> Path:
     """Path of ``checkpoint``; a URL is downloaded once, to torch.hub's folder.
 
     Raises:
-        ArgumentError: a URL that is not https.
+        ArgumentError: a URL that is none, or not https.
         FileError: the download failed; the message says where to put the file by hand.
     """
-    url = urlparse(checkpoint)
-    if '://' not in checkpoint or url.scheme == 'file':
+    if '://' not in checkpoint or checkpoint.startswith('file://'):
         return Path(checkpoint.removeprefix('file://')).expanduser()
-    if not _is_allowed(checkpoint):
+    try:
+        allowed = _is_allowed(checkpoint)
+    except ValueError as error:
+        raise ArgumentError(f'{checkpoint} is no URL ({error}); give one, or a path') from None
+    if not allowed:
         raise ArgumentError(
             f'{checkpoint} is not https: what comes that way can be changed on its way; '
             'fetch the file by a way that you trust and give its path'

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from timm.models import PretrainedCfg
+from timm.models import PretrainedCfg, save_for_hf
 from timm.models._manipulate import group_parameters
 
 from fastervit_mm import VARIANTS, FasterViT, timm_models
@@ -308,6 +308,23 @@ def test_the_users_own_file_counts(published_file, tmp_path):
     overlay = dict(file=str(tmp_path / 'less.pth'))
     with pytest.raises(FileError, match='the weights are not of fastervit_0'):
         timm.create_model('fastervit_0', pretrained=True, pretrained_cfg_overlay=overlay)
+
+
+@pytest.mark.parametrize('safe', [True, False])
+def test_a_folder_that_timm_wrote(safe, tmp_path):
+    """With its head where the classes are as many; without weights it is one line."""
+    model = timm.create_model('fastervit_0', num_classes=7)
+    torch.nn.init.normal_(model.head.weight)
+    save_for_hf(model, tmp_path, safe_serialization=safe)
+    again = timm.create_model(f'local-dir:{tmp_path}', pretrained=True)
+    own = again.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in model.state_dict().items())
+    other = timm.create_model(f'local-dir:{tmp_path}', pretrained=True, num_classes=3)
+    name = 'levels.0.blocks.0.conv1.weight'
+    assert other.head.weight.shape == (3, 512) and torch.equal(other.state_dict()[name], own[name])
+    (tmp_path / ('model.safetensors' if safe else 'pytorch_model.bin')).unlink()
+    with pytest.raises(FileError, match='holds no weights; looked for model.safetensors, pytorch'):
+        timm.create_model(f'local-dir:{tmp_path}', pretrained=True)
 
 
 def test_tracing_goes_round_the_stages():

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -307,6 +308,29 @@ def test_masks_of_some_objects_alone(kept, tmp_path):
         read_detections(cfg, tmp_path / 'kept.json')
 
 
+def test_masks_without_boxes(kept, tmp_path, capsys):
+    """COCO's format does not ask for those of masks, but evaluating boxes does."""
+    cfg, _ = kept
+    counts = encode(np.pad(np.asfortranarray(BLOCK), [(2, 59), (4, 55)]))['counts'].decode()
+    entry = dict(
+        image_id=1, category_id=1, score=1, segmentation=dict(size=[64, 64], counts=counts)
+    )
+    path = tmp_path / 'kept.json'
+    path.write_text(json.dumps([entry]))
+    with pytest.raises(
+        FileError, match=r'entry 1 of 1: this config evaluates boxes, and {.*no bbox'
+    ):
+        read_detections(cfg, path)
+    for metric in ('segm', ['segm']):
+        cfg.test_evaluator.metric = metric
+        (boxes,) = [
+            b for p in read_detections(cfg, path) if len(b := p['pred_instances']['bboxes'])
+        ]
+        assert boxes.tolist() == [[4, 2, 9, 5]]
+    task_of(cfg).evaluate_file(cfg, str(path))
+    assert 'coco/segm_mAP: ' in capsys.readouterr().out
+
+
 def test_what_cannot_be_evaluated_is_an_error(kept):
     cfg, path = kept
     with pytest.raises(FileError, match='^--eval-only none.pkl does not exist; --out writes it$'):
@@ -323,11 +347,112 @@ def test_pickles_of_usual_protocols_are_read(protocol, kept):
     predictions = read_detections(cfg, Path(path))
     for prediction in predictions:
         found = prediction['pred_instances']
-        found['masks'] = [dict(size=[2, 3], counts=c) for c in (b'PPY`0\xff', b'')]
+        mask = encode(np.ones(prediction['ori_shape'], np.uint8, 'F'))
+        found['masks'] = [mask] * len(found['scores'])
+        found['bytes'] = b'PPY`0\xff'
         found['more'] = np.arange(6, dtype='f4').reshape(2, 3)
     Path(path).write_bytes(pickle.dumps(predictions, protocol))
     for one, other in zip(read_detections(cfg, Path(path)), predictions, strict=True):
         found, expected = one['pred_instances'], other['pred_instances']
         assert found['masks'] == expected['masks'] and one['img_id'] == other['img_id']
+        assert found['bytes'] == expected['bytes']
         assert torch.equal(found['bboxes'], expected['bboxes'])
         assert type(found['more']) is np.ndarray and np.array_equal(found['more'], expected['more'])
+
+
+def pickled(kept, change) -> Path:
+    """The kept predictions with masks, the second with its ``pred_instances`` changed."""
+    predictions = read_detections(kept[0], Path(kept[1]))
+    for prediction in predictions:
+        found = prediction['pred_instances']
+        found['masks'] = [encode(np.ones((64, 64), np.uint8, 'F')) for _ in found['scores']]
+    predictions = change(predictions) or predictions
+    Path(kept[1]).write_bytes(pickle.dumps(predictions))
+    return Path(kept[1])
+
+
+def setting(key, value, at=()):
+    """A change of the second prediction: all of a field, or one number or mask of it."""
+
+    def change(predictions):
+        found = predictions[1]['pred_instances']
+        if at == ():
+            found[key] = value
+        else:
+            found[key][at] = value
+
+    return change
+
+
+SECOND = r'prediction 2 of \d+: '
+FIRST_OBJECT = rf'{SECOND}object 1 of \d+: '
+
+
+@pytest.mark.parametrize('trust', [False, True])
+@pytest.mark.parametrize(
+    'change, reason',
+    [
+        (lambda _: {'a': 1}, "{'a': 1} is no list of predictions"),
+        (lambda p: p.clear(), r'\[\] is no list of predictions'),
+        (lambda p: p.__setitem__(1, None), f'{SECOND}None is no dict with img_id and pred_inst'),
+        (lambda p: p[1].update(img_id=77777), f'{SECOND}image 77777 is none of the test data'),
+        (lambda p: p[1].update(img_id=[1]), rf'{SECOND}image \[1\] is none of the test data'),
+        (lambda p: p[1].update(pred_instances=None), f'{SECOND}pred_instances is None, no dict'),
+        (
+            setting('bboxes', torch.zeros(3, 5)),
+            rf'{SECOND}bboxes has the shape \(3, 5\); it must be',
+        ),
+        (setting('bboxes', [[1]]), rf'{SECOND}bboxes is \[\[1\]\]; it must be a tensor or array'),
+        (setting('bboxes', torch.zeros(99, 4)), f'{SECOND}it has 99 bboxes, '),
+        (setting('bboxes', np.nan, (0, 2)), f'{FIRST_OBJECT}bbox .* is not the 4 finite numbers'),
+        (setting('bboxes', -9.0, (0, 2)), f'{FIRST_OBJECT}bbox .* has a width or height below 0'),
+        (setting('scores', np.nan, 0), f'{FIRST_OBJECT}score nan is no finite number'),
+        (setting('labels', 99, 0), f'{FIRST_OBJECT}category 99 is none of the test data'),
+        (setting('labels', -1, 0), f'{FIRST_OBJECT}category -1 is none of the test data'),
+        (setting('labels', torch.zeros(3)), f'{SECOND}labels is array.*of .N,. whole numbers'),
+        (setting('masks', None), f'{SECOND}it has .*, 0 masks'),
+        (setting('masks', 7), f'{SECOND}masks is 7, no list'),
+        *(
+            (
+                setting('masks', mask, 0),
+                rf'{FIRST_OBJECT}segmentation .* is not the size \[64, 64\]',
+            )
+            for mask in (
+                dict(size=[64, 64], counts=SMALL.encode()),
+                dict(size=[64, 64], counts=b'PPY`0\xff'),
+                dict(size=[32, 64], counts=SMALL.encode()),
+                np.ones((32, 64), bool),
+                torch.ones(64, 63, dtype=torch.uint8),
+                torch.ones(64, 64),
+                None,
+            )
+        ),
+    ],
+)
+def test_a_pickled_prediction_that_cannot_be_evaluated_is_named(change, reason, trust, kept):
+    """As those in COCO's format are, whoever is trusted."""
+    path = pickled(kept, change)
+    with pytest.raises(FileError) as caught:
+        read_detections(kept[0], path, trust)
+    start = f"{path} holds no detections of mmdet's DumpDetResults ("
+    assert str(caught.value).startswith(start) and '\n' not in str(caught.value)
+    assert re.search(reason, str(caught.value))
+
+
+def test_bitmaps_are_masks_too(kept):
+    """Of a tensor or an array; images without objects need none."""
+
+    def change(predictions):
+        for k, prediction in enumerate(predictions):
+            found = prediction['pred_instances']
+            bitmaps = torch.ones(len(found['scores']), 64, 64, dtype=torch.bool)
+            found['masks'] = bitmaps.numpy() if k else bitmaps
+        for key in ('bboxes', 'scores', 'labels'):
+            found[key] = found[key][:0].numpy()
+        del found['masks']
+
+    predictions = read_detections(kept[0], pickled(kept, change))
+    *others, last = [p['pred_instances']['masks'] for p in predictions]
+    assert last == [] and {m['counts'] for masks in others for m in masks} == {WHOLE.encode()}
+    kept[0].test_evaluator.metric = ['bbox', 'segm']
+    task_of(kept[0]).evaluate_file(kept[0], kept[1])

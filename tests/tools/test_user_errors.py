@@ -1,6 +1,7 @@
 """Errors that a user can fix end with one line and status 1, without a traceback."""
 
 import json
+import logging
 import os
 import re
 import zipfile
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from fastervit_mm.config.host import building
 from fastervit_mm.config.settings import check_settings
@@ -310,6 +312,11 @@ def test_a_defect_keeps_its_traceback(tmp_path, monkeypatch):
         call_tool(*given)
     with pytest.raises(TypeError), building():
         check_settings(3)
+
+
+@pytest.mark.parametrize('level', [*logging._nameToLevel, 10])
+def test_levels_of_pythons_logging(level):
+    check_settings(Config(dict(log_level=level)))
 
 
 @pytest.mark.parametrize('setting', SETTINGS)

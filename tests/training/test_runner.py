@@ -3,6 +3,7 @@
 import importlib
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.model import BaseModule
 from mmengine.registry import DefaultScope
@@ -148,6 +149,35 @@ def test_the_runner_is_the_one_that_the_config_names(monkeypatch, tmp_path):
     assert runner.cfg.optim_wrapper.type == 'OptimWrapper'  # fitted to the device
     monkeypatch.setattr(Runner, 'from_cfg', lambda cfg: ('plain', cfg.optim_wrapper.type))
     assert build_runner(a_config(work_dir=str(tmp_path))) == ('plain', 'OptimWrapper')
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
+def test_runners_and_optimizers_of_the_host_library(scope, tmp_path):
+    """Registered as its guides say; another of the same library is still refused."""
+    registries = importlib.import_module(f'{scope}.registry')
+    kinds = {registries.RUNNERS: NotingRunner, registries.OPTIMIZERS: torch.optim.SGD}
+    for registry, kind in kinds.items():
+        registry.register_module(name='OfTheHost', module=kind)
+    cfg = a_config(runner_type='OfTheHost', default_scope=scope, work_dir=str(tmp_path))
+    cfg.optim_wrapper.optimizer = dict(type='OfTheHost', lr=0.1)
+    try:
+        assert isinstance(build_runner(cfg), NotingRunner)
+        cfg.optim_wrapper.optimizer.type = 'NoneOfIt'
+        with pytest.raises(ArgumentError, match='NoneOfIt is not in the optimizer registry'):
+            build_runner(cfg)
+    finally:
+        for registry in kinds:
+            registry.module_dict.pop('OfTheHost')
+
+
+def test_a_test_asks_for_no_optimizer(tmp_path):
+    """That of the training need not be installed where its checkpoint is tested."""
+    cfg = a_config(runner_type='NotingRunner', work_dir=str(tmp_path))
+    cfg.optim_wrapper.optimizer = dict(type='NoneOfIt', lr=0.1)
+    with registered():
+        assert isinstance(build_runner(cfg, tests=True), NotingRunner)
+        with pytest.raises(ArgumentError, match='NoneOfIt is not in the optimizer registry'):
+            build_runner(cfg)
 
 
 class Toy(BaseModule):

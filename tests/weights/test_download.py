@@ -1,6 +1,7 @@
 """Downloads: whole or not there, resumed, checked, and no two URLs in one file."""
 
 import hashlib
+import re
 import threading
 import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -200,6 +201,14 @@ def test_only_a_server_of_this_machine_leads_to_this_machine(there):
     for request in (away, urllib.request.Request('https://example.org/a.pth')):
         with pytest.raises(OSError, match=r'leads to http://.*/b\.pth, which is not https'):
             handler.redirect_request(request, None, 302, '', {}, onwards)
+
+
+@pytest.mark.parametrize('url', ['https://[bad/x.pth', 'http://[::1/x.pth'])
+def test_what_is_no_url(url):
+    with pytest.raises(
+        ArgumentError, match=f'^{re.escape(url)} is no URL .*; give one, or a path$'
+    ):
+        fetch(url)
 
 
 @pytest.mark.parametrize('url', ['http://example.org/w.pth', 'ftp://example.org/w.pth'])
