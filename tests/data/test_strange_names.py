@@ -132,8 +132,8 @@ def test_a_folder_whose_name_is_an_expression_stops(inside, tmp_path, monkeypatc
     assert not list(tmp_path.rglob('ran')) and not list((tmp_path / 'run').glob('*.py'))
 
 
-def test_a_setting_that_a_config_would_replace_stops(tmp_path):
-    options = ('--work-dir', tmp_path / '{{ fileDirname }}')
+def test_a_setting_that_a_config_would_replace_stops(shapes, tmp_path):
+    options = ('--data', shapes / 'coco', '--work-dir', tmp_path / '{{ fileDirname }}')
     output = call_tool('train.py', SHAPES, *options, expect=1)
     assert 'work_dir holds' in output and 'fileDirname' in output
 

@@ -23,6 +23,8 @@ class MadeUp(Reading):
         super().__init__(Path('folder'), ('a',), findings)
         self.told = samples
 
+    image_folders = ()
+
     def iter_samples(self):
         return iter(self.told)
 
