@@ -127,9 +127,13 @@ def stopped(five, tmp_path):
     def stop(number):
         out, predictor = tmp_path / 'out', Slow({})
         predictor.mark = tmp_path / 'at the fourth'
-        run = multiprocessing.get_context('fork').Process(
-            target=exit_on_user_error, args=[lambda: predict(predictor, five, out, batch=1)]
-        )
+
+        def work():
+            # a shell starts what runs in the background deaf to Ctrl-C
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            exit_on_user_error(lambda: predict(predictor, five, out, batch=1))
+
+        run = multiprocessing.get_context('fork').Process(target=work)
         run.start()
         while not predictor.mark.exists():
             assert run.is_alive()
