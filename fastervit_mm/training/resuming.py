@@ -132,9 +132,13 @@ def settle_start(cfg: Config, resume: str | None, fresh: bool, warm: bool = Fals
     if checkpoint is not None and warm:
         note_start(cfg, start_file(work_dir))  # as when it started
     if not goes_on:
-        cfg.work_dir = str(in_main_process(lambda: unused_folder(cfg, fresh)))
-        if cfg.work_dir != str(work_dir):
-            say(f'{work_dir} holds a run already: this one goes to {cfg.work_dir}')
+        asked, taken = in_main_process(lambda: (cfg.work_dir, str(unused_folder(cfg, fresh))))
+        if taken != asked:
+            say(f'{asked} holds a run already: this one goes to {taken}')
+            # another machine may have its folder elsewhere
+            cfg.work_dir = (
+                taken if cfg.work_dir == asked else str(work_dir.with_name(Path(taken).name))
+            )
     return checkpoint
 
 
