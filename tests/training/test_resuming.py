@@ -11,6 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from fastervit_mm.config.run_folder import BEFORE, COMPLETE, FOLDER, note_written, read_record
 from fastervit_mm.errors import FileError
 from fastervit_mm.report.work_dir import find_checkpoint, find_config, read_curves
 from fastervit_mm.training.hooks import ResumableCheckpointHook
@@ -784,23 +785,21 @@ def test_a_run_that_went_back_does_not_return_to_what_it_left(tmp_path, capsys):
     assert 'epoch_2.pth is torn' in capsys.readouterr().out
 
 
-def test_what_a_start_wrote_that_was_killed_before_it_began_does_not_count(tmp_path):
-    """Neither the config that it would have trained with, nor that it was a move."""
-    from fastervit_mm.config.reading import read_config
-    from fastervit_mm.config.run_folder import (
-        BEFORE,
-        COMPLETE,
-        FOLDER,
-        note_written,
-        read_record,
-    )
-
-    run = tmp_path / 'run'
-    train(write_config(tmp_path / 'c', 2), run)
+def keep_before(run):
+    """What a start that is killed early leaves beside the files of a run."""
     (run / BEFORE).mkdir()
     for name in ('run.json', 'toy_run.py'):
         shutil.copy(run / name, run / BEFORE)
     (run / BEFORE / COMPLETE).touch()
+
+
+def test_what_a_start_wrote_that_was_killed_before_it_began_does_not_count(tmp_path):
+    """Neither the config that it would have trained with, nor that it was a move."""
+    from fastervit_mm.config.reading import read_config
+
+    run = tmp_path / 'run'
+    train(write_config(tmp_path / 'c', 2), run)
+    keep_before(run)
     config = run / 'toy_run.py'
     started = config.read_text().replace('lr=0.01', 'lr=0.5')
     note_written(config, started)
@@ -832,15 +831,11 @@ def test_a_moved_run_without_a_whole_checkpoint_takes_none_of_another(tmp_path):
 def test_an_edit_after_a_start_that_was_killed_early_counts(tmp_path):
     """Such as a smaller batch, after memory ran out."""
     from fastervit_mm.config.reading import read_config
-    from fastervit_mm.config.run_folder import BEFORE, COMPLETE, note_written
 
     run = tmp_path / 'run'
     train(write_config(tmp_path / 'c', 2), run)
     config = run / 'toy_run.py'
-    (run / BEFORE).mkdir()
-    for name in ('run.json', 'toy_run.py'):
-        shutil.copy(run / name, run / BEFORE)
-    (run / BEFORE / COMPLETE).touch()
+    keep_before(run)
     started = config.read_text().replace('lr=0.01', 'lr=0.5')
     note_written(config, started)
     assert read_config(config).optim_wrapper.optimizer.lr == 0.01  # not written yet
@@ -873,8 +868,6 @@ def test_a_run_that_went_back_finds_its_own_best_again(template, tmp_path):
 
 def test_a_run_with_another_hook_for_checkpoints_begins_too(tmp_path):
     """Once it has taken up its checkpoint, what was before is not read any more."""
-    from fastervit_mm.config.run_folder import BEFORE
-
     config = write_config(tmp_path / 'c', 2)
     plain = "default_hooks['checkpoint'] = dict(_delete_=True, type='CheckpointHook', interval=1)"
     config.write_text(f'{config.read_text()}\n{plain}\n')
